@@ -1,0 +1,108 @@
+"""What AdaptiveClick and SimpleClick share: the one-tensor input, the encoder and the recorded arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptiveclick_med.networks.output import AdaptiveClickOutput
+from adaptiveclick_med.networks.plain_vit import PlainViT
+from adaptiveclick_med.networks.presets import preset_arguments
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ClickNetwork", "as_size", "upsample_to"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Network = TypeVar("Network", bound="ClickNetwork")
+
+
+def as_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return an image size as (height, width).
+
+    Raises:
+        ValueError: when it is neither one positive number nor two.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(int(side) for side in image_size)
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"image_size must be one positive number or (height, width), got {image_size!r}.")
+    return size[0], size[1]
+
+
+def upsample_to(logits: Tensor, like: Tensor) -> Tensor:
+    """Resize [B, 1, h, w] bilinearly (align_corners) to the height and width of ``like``."""
+    return F.interpolate(logits, like.shape[-2:], mode="bilinear", align_corners=True)
+
+
+class ClickNetwork(nn.Module):
+    """Base class: takes [B, 6, H, W], normalises the image and encodes it together with the prompts.
+
+    Args:
+        image_size: side or (height, width) in pixels for which the position embedding is kept.
+        encoder: arguments of :class:`PlainViT`.
+        image_mean: mean of each image channel, subtracted inside the network.
+        image_std: standard deviation of each image channel, divided by inside the network.
+    """
+
+    has_candidates: bool = False
+    plain_head: bool = False
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int],
+        *,
+        encoder: dict[str, Any],
+        image_mean: Sequence[float],
+        image_std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.arguments: dict[str, Any] = {}
+        self.encoder = PlainViT(as_size(image_size), **encoder)
+        self.image_mean: Tensor
+        self.image_std: Tensor
+        self.register_buffer("image_mean", torch.tensor(tuple(image_mean)).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("image_std", torch.tensor(tuple(image_std)).reshape(1, 3, 1, 1), persistent=False)
+
+    @classmethod
+    def from_preset(cls: type[Network], preset: str, **arguments: Any) -> Network:
+        """Build a network of a named size.
+
+        Args:
+            preset: ``"nano"``, ``"tiny"``, ``"small"``, ``"base"``, ``"large"`` or ``"huge"``.
+            arguments: constructor arguments that replace the preset's; ``None`` keeps the preset's.
+
+        Raises:
+            ValueError: when the preset is unknown.
+        """
+        chosen = {name: value for name, value in arguments.items() if value is not None}
+        return cls(**{**preset_arguments(preset, plain_head=cls.plain_head), **chosen})
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Normalise and encode.
+
+        Args:
+            x: [B, 6, H, W]: image in [0, 1] (3), previous mask (1), positive and negative click maps (2).
+
+        Returns:
+            [B, C, H / patch, W / patch].
+
+        Raises:
+            ValueError: when ``x`` is not of that shape, or smaller than a patch or no multiple of it.
+        """
+        if x.ndim != 4 or x.shape[1] != 6:
+            raise ValueError(f"The input must be of shape [B, 6, H, W], got {list(x.shape)}.")
+        return self.encoder((x[:, :3] - self.image_mean) / self.image_std, x[:, 3:])
+
+    def predict(self, x: Tensor, *, return_features: bool = False, auxiliary: bool = True) -> AdaptiveClickOutput:
+        """Return the whole answer in either mode.
+
+        Args:
+            x: [B, 6, H, W].
+            return_features: also give named intermediate maps.
+            auxiliary: also give the masks of earlier prediction points, where there are any.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define predict.")

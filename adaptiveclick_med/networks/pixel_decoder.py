@@ -1,0 +1,114 @@
+"""PMMD: the pixel-level multi-scale mask transformer decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptiveclick_med.networks.deformable_attention import MultiScaleDeformableAttention, reference_points
+from adaptiveclick_med.networks.position import sine_positions
+
+__all__ = ["PixelDecoder"]
+
+
+class _DeformableLayer(nn.Module):
+    """Deformable self-attention and a feed-forward layer, both normalised after the addition."""
+
+    def __init__(self, dim: int, num_heads: int, feedforward_dim: int) -> None:
+        super().__init__()
+        self.self_attn = MultiScaleDeformableAttention(dim, num_heads)
+        self.norm1 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, feedforward_dim)
+        self.linear2 = nn.Linear(feedforward_dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        for linear in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        x = self.norm1(x + self.self_attn(x + position, reference, x, sizes))
+        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+
+
+class PixelDecoder(nn.Module):
+    """Refines the pyramid with deformable attention and gives a per-pixel embedding (the paper, Sec. III-B).
+
+    Args:
+        in_channels: channels (c0, c1, c2, c3) of the pyramid at strides 4, 8, 16, 32.
+        dim: decoder width d, a multiple of 32.
+        num_layers: deformable layers; the paper has 6, the released weights 4.
+        num_heads: attention heads.
+        feedforward_dim: width of the feed-forward layers.
+
+    Raises:
+        ValueError: when ``dim`` is no multiple of 32 or of ``num_heads``.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        *,
+        dim: int = 256,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        feedforward_dim: int = 1024,
+    ) -> None:
+        super().__init__()
+        if dim % 32:
+            raise ValueError(f"dim must be a multiple of 32, got {dim}.")
+        c0, c1, c2, c3 = in_channels
+        self.input_proj = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, dim, 1), nn.GroupNorm(32, dim)) for channels in (c3, c2, c1)
+        )
+        self.level_embed = nn.Parameter(torch.empty(3, dim))
+        self.layers = nn.ModuleList(_DeformableLayer(dim, num_heads, feedforward_dim) for _ in range(num_layers))
+        self.lateral = nn.Sequential(nn.Conv2d(c0, dim, 1), nn.GroupNorm(32, dim), nn.ReLU())
+        self.output = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1), nn.GroupNorm(32, dim), nn.ReLU())
+        self.pixel_embed = nn.Conv2d(dim, dim, 1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.level_embed)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, pyramid: Sequence[Tensor]) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """Decode a pyramid.
+
+        Args:
+            pyramid: maps at strides 4, 8, 16, 32.
+
+        Returns:
+            The refined maps F'0, F'1, F'2 at strides 32, 16, 8, [B, d, h, w] each, and the per-pixel embedding F3 at
+            stride 4, [B, d, H / 4, W / 4].
+        """
+        fine, maps = pyramid[0], (pyramid[3], pyramid[2], pyramid[1])
+        sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in maps]
+        tokens = torch.cat(
+            [project(level).flatten(2).transpose(1, 2) for project, level in zip(self.input_proj, maps, strict=True)],
+            dim=1,
+        )
+        channels = tokens.shape[-1]
+        position = torch.cat(
+            [
+                sine_positions(size, channels, device=tokens.device).flatten(1).T + self.level_embed[level]
+                for level, size in enumerate(sizes)
+            ]
+        ).to(tokens.dtype)
+        reference = reference_points(sizes, device=tokens.device, dtype=torch.float32)
+        for layer in self.layers:
+            tokens = layer(tokens, position, reference, sizes)
+        parts = tokens.split([height * width for height, width in sizes], dim=1)
+        refined = [
+            part.transpose(1, 2).reshape(part.shape[0], channels, *size)
+            for part, size in zip(parts, sizes, strict=True)
+        ]
+        lateral = self.lateral(fine)
+        merged = lateral + F.interpolate(refined[2], lateral.shape[-2:], mode="bilinear", align_corners=False)
+        return (refined[0], refined[1], refined[2]), self.pixel_embed(self.output(merged))

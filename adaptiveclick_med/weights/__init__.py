@@ -1,0 +1,19 @@
+"""Weights as data: our safetensors files, released checkpoints, encoders pre-trained with MAE."""
+
+from __future__ import annotations
+
+from adaptiveclick_med.weights.files import load_weights, read_header, read_state, save_weights
+from adaptiveclick_med.weights.pretrained import MAE_MODELS, initialise_encoder
+from adaptiveclick_med.weights.released import Conversion, convert_released, load_released
+
+__all__ = [
+    "MAE_MODELS",
+    "Conversion",
+    "convert_released",
+    "initialise_encoder",
+    "load_released",
+    "load_weights",
+    "read_header",
+    "read_state",
+    "save_weights",
+]

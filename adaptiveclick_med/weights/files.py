@@ -1,0 +1,151 @@
+"""Read and write weight files without ever running what is in them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from adaptiveclick_med._files import replacing
+from adaptiveclick_med.networks import AdaptiveClick, ClickNetwork, SimpleClick
+
+__all__ = ["NETWORKS", "load_weights", "read_header", "read_state", "save_weights"]
+
+NETWORKS: dict[str, type[ClickNetwork]] = {"AdaptiveClick": AdaptiveClick, "SimpleClick": SimpleClick}
+_HEADER_KEY = "adaptiveclick_med"
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """Read a file of tensors: safetensors, or a PyTorch checkpoint with tensors and plain containers only.
+
+    Args:
+        path: the file; ``.safetensors`` is read as such, anything else with ``torch.load(weights_only=True)``.
+
+    Returns:
+        What the file holds, tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is truncated or damaged, or holds objects that would run code when read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no weight file {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "weights_only" in str(error):
+            reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
+            raise ValueError(
+                f"{path} holds more than tensors and plain values, so it was not read and nothing in it was run "
+                f"({reason})."
+            ) from error
+        raise ValueError(f"{path} is damaged or no checkpoint: {error}") from error
+    except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(f"{path} is truncated, damaged or no checkpoint: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a dictionary of tensors, it holds a {type(content).__name__}.")
+    return content
+
+
+def save_weights(
+    path: str | Path,
+    network: ClickNetwork,
+    *,
+    training: Mapping[str, Any] | None = None,
+    licence: str | None = None,
+) -> Path:
+    """Write a network's weights as safetensors with a JSON header. The file appears whole or not at all.
+
+    Args:
+        path: file to write, ending in ``.safetensors``.
+        network: an ``AdaptiveClick`` or ``SimpleClick``; its constructor arguments go into the header.
+        training: facts about the training, plain JSON values.
+        licence: licence of the weights.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: when the suffix is another, or ``training`` is not plain JSON.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"path must end in .safetensors, got {path.name!r}.")
+    header = {
+        "format": 1,
+        "network": type(network).__name__,
+        "arguments": network.arguments,
+        "training": dict(training or {}),
+        "licence": licence,
+    }
+    try:
+        text = json.dumps(header)
+    except TypeError as error:
+        raise ValueError(f"training must hold plain JSON values: {error}.") from error
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(state, temporary, metadata={_HEADER_KEY: text})
+    return path
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Return the JSON header of a file of :func:`save_weights`: network, arguments, training, licence.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is damaged or was not written by this software.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no weight file {path}.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is truncated, damaged or no safetensors file: {error}") from error
+    try:
+        header = json.loads(metadata[_HEADER_KEY])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} has no header of adaptiveclick_med; use load_released for released checkpoints."
+        ) from error
+    if header.get("network") not in NETWORKS:
+        raise ValueError(f"{path} holds a network {header.get('network')!r}; known ones are {', '.join(NETWORKS)}.")
+    return header
+
+
+def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> ClickNetwork:
+    """Build the network that a file of :func:`save_weights` describes and fill it.
+
+    Args:
+        path: the safetensors file.
+        device: where the network shall live.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is damaged, of another origin, or its tensors do not fit its header.
+    """
+    header = read_header(path)
+    try:
+        network = NETWORKS[header["network"]](**header["arguments"])
+    except TypeError as error:
+        raise ValueError(f"{path} names constructor arguments that {header['network']} lacks: {error}") from error
+    state: dict[str, Tensor] = read_state(path)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"The tensors of {path} do not fit its header: {error}") from error
+    return network.to(device).eval()
