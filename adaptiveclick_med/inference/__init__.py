@@ -1,0 +1,10 @@
+"""Sessions: clicks go in, a mask and its alternatives come out."""
+
+from __future__ import annotations
+
+from adaptiveclick_med.inference.crop import CropBox, ZoomIn
+from adaptiveclick_med.inference.prediction import Candidate, Prediction
+from adaptiveclick_med.inference.predictor import ClickPredictor
+from adaptiveclick_med.inference.session import InteractiveSession
+
+__all__ = ["Candidate", "ClickPredictor", "CropBox", "InteractiveSession", "Prediction", "ZoomIn"]

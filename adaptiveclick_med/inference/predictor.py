@@ -1,0 +1,100 @@
+"""One call for every kind of network: crop, previous mask and points in, logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaptiveclick_med.clicks import click_maps
+from adaptiveclick_med.networks import AdaptiveClickOutput, ClickNetwork
+
+__all__ = ["ClickPredictor", "mirrored_points"]
+
+
+def mirrored_points(points: Tensor, width: int) -> Tensor:
+    """Return points [B, 2N, 3] on the mirror image; a column becomes width - 1 - column, padding (order -1) stays."""
+    mirrored = points.clone()
+    real = points[..., 2] >= 0
+    mirrored[..., 1] = torch.where(real, width - 1 - points[..., 1], points[..., 1])
+    return mirrored
+
+
+class ClickPredictor:
+    """Calls one of our networks, or any callable, with crops.
+
+    Args:
+        network: one of ours, or a callable (image [B, 3, h, w] in [0, 1], previous mask [B, 1, h, w], points
+            [B, 2N, 3] in crop pixels) -> logits [B, 1, h', w'].
+        flip: average the logits with those of the mirror image.
+    """
+
+    def __init__(self, network: Callable[..., Any], *, flip: bool = True) -> None:
+        self.network = network
+        self.flip = flip
+
+    @property
+    def patch_size(self) -> int:
+        """Side of the network's patches in pixels, 1 for a callable."""
+        return self.network.encoder.patch_size if isinstance(self.network, ClickNetwork) else 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives, the CPU for a callable without parameters."""
+        if isinstance(self.network, torch.nn.Module):
+            for parameter in self.network.parameters():
+                return parameter.device
+        return torch.device("cpu")
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, previous: Tensor, points: Tensor) -> tuple[Tensor, AdaptiveClickOutput | None]:
+        """Predict.
+
+        Args:
+            image: [B, 3, h, w] in [0, 1].
+            previous: [B, 1, h, w] probability of the preceding prediction, zeros at the first.
+            points: [B, 2N, 3], (row, column, order) in crop pixels.
+
+        Returns:
+            Logits [B, 1, h, w] at the crop's size, averaged with the mirror image's where asked, and the candidates of
+            the image as it is (``None`` for a network without).
+        """
+        batch, width = image.shape[0], int(image.shape[-1])
+        if self.flip:
+            image = torch.cat([image, image.flip(-1)])
+            previous = torch.cat([previous, previous.flip(-1)])
+            points = torch.cat([points, mirrored_points(points, width)])
+        logits, candidates = self._run(image, previous, points)
+        if logits.shape[-2:] != image.shape[-2:]:
+            logits = F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=True)
+        if self.flip:
+            logits = 0.5 * (logits[:batch] + logits[batch:].flip(-1))
+        if candidates is not None and candidates.mask_logits is not None and candidates.click_logits is not None:
+            candidates = AdaptiveClickOutput(
+                logits, candidates.mask_logits[:batch].float(), candidates.click_logits[:batch].float()
+            )
+        return logits.float(), candidates
+
+    def _run(self, image: Tensor, previous: Tensor, points: Tensor) -> tuple[Tensor, AdaptiveClickOutput | None]:
+        if not isinstance(self.network, ClickNetwork):
+            return self.network(image, previous, points), None
+        height, width = int(image.shape[-2]), int(image.shape[-1])
+        x = torch.cat([image, previous, click_maps(points, (height, width))], dim=1)
+        patch = self.patch_size
+        x = F.pad(x, (0, -width % patch, 0, -height % patch))
+        output = self.network.predict(x, auxiliary=False)
+        candidates = self._cut(output, (height, width), x) if output.mask_logits is not None else None
+        return output.logits[..., :height, :width], candidates
+
+    @staticmethod
+    def _cut(output: AdaptiveClickOutput, size: tuple[int, int], x: Tensor) -> AdaptiveClickOutput:
+        """Cut the padding off the candidates, at their own stride."""
+        masks = output.mask_logits
+        if masks is None or tuple(x.shape[-2:]) == size:
+            return output
+        rows = -(-int(masks.shape[-2]) * size[0] // int(x.shape[-2]))
+        columns = -(-int(masks.shape[-1]) * size[1] // int(x.shape[-1]))
+        return output._replace(mask_logits=masks[..., :rows, :columns])

@@ -1,0 +1,266 @@
+"""Click on one object in one image until its mask is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from adaptiveclick_med.clicks import Click, Clicks, points_tensor
+from adaptiveclick_med.inference.crop import CropBox, ZoomIn
+from adaptiveclick_med.inference.prediction import Candidate, Prediction
+from adaptiveclick_med.inference.predictor import ClickPredictor
+from adaptiveclick_med.networks import AdaptiveClickOutput, ClickNetwork
+from adaptiveclick_med.networks.click_network import as_size
+from adaptiveclick_med.transforms.intensity import to_unit_rgb
+
+__all__ = ["InteractiveSession"]
+
+
+@dataclass(frozen=True)
+class _State:
+    """What one click left behind, so that it can be undone."""
+
+    clicks: Clicks
+    box: CropBox | None
+    probability: Tensor | None
+    prediction: Prediction | None
+
+
+class InteractiveSession:
+    """One object in one image: clicks go in, a mask and its alternatives come out.
+
+    It follows the evaluation protocol of the paper: zoom in on the object found so far, resize, predict on the crop and
+    on its mirror image, paste back; the pasted probability is the next previous mask.
+
+    Args:
+        network: an ``AdaptiveClick`` or ``SimpleClick`` in evaluation mode, or any callable (image [B, 3, h, w] in
+            [0, 1], previous mask [B, 1, h, w], points [B, 2N, 3] in crop pixels) -> logits [B, 1, h', w'].
+        crop_size: side or (height, width) in pixels to which a crop is resized; ``None``: the size the network was
+            built for, 448 for a callable.
+        zoom_in: crop around the object; ``False``: the image goes in at its own size. A :class:`ZoomIn` is used as is.
+        flip: average with the prediction for the mirror image.
+        threshold: probability above which a pixel belongs to the mask.
+        max_clicks: most clicks on one object.
+
+    Example:
+        >>> import numpy as np
+        >>> from adaptiveclick_med.networks import AdaptiveClick
+        >>> session = InteractiveSession(AdaptiveClick.from_preset("nano").eval())
+        >>> session.set_image(np.zeros((100, 120), np.uint8))
+        >>> prediction = session.click(50, 60)
+        >>> prediction.mask.shape, len(prediction.candidates)
+        ((100, 120), 10)
+        >>> session.undo() is None, len(session.clicks)
+        (True, 0)
+    """
+
+    def __init__(
+        self,
+        network: Callable[..., Any],
+        crop_size: int | tuple[int, int] | None = None,
+        zoom_in: bool | ZoomIn = True,
+        flip: bool = True,
+        threshold: float = 0.49,
+        *,
+        max_clicks: int = 100,
+    ) -> None:
+        if isinstance(network, torch.nn.Module) and isinstance(network, ClickNetwork) and network.training:
+            raise ValueError("network must be in evaluation mode; call network.eval() first.")
+        if not 0.0 < threshold < 1.0:
+            raise ValueError(f"threshold must lie between 0 and 1, got {threshold}.")
+        if crop_size is None:
+            crop_size = network.arguments["image_size"] if isinstance(network, ClickNetwork) else 448
+        self.predictor = ClickPredictor(network, flip=flip)
+        self.crop_size = as_size(crop_size)
+        self.zoom_in = zoom_in if isinstance(zoom_in, ZoomIn) else (ZoomIn(self.crop_size) if zoom_in else None)
+        self.threshold = threshold
+        self.max_clicks = max_clicks
+        self._image: Tensor | None = None
+        self._state = self._start = _State(Clicks(), None, None, None)
+        self._history: list[_State] = []
+
+    @property
+    def clicks(self) -> Clicks:
+        """The clicks made so far, in image pixels, oldest first (a copy)."""
+        return self._state.clicks.copy()
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """The answer to the newest click, ``None`` before the first."""
+        return self._state.prediction
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the image.
+
+        Raises:
+            RuntimeError: when no image was set.
+        """
+        image = self._require_image()
+        return int(image.shape[-2]), int(image.shape[-1])
+
+    def set_image(
+        self,
+        image: ArrayLike | Tensor,
+        *,
+        window: str | tuple[float, float] | None = None,
+        channels: int | tuple[int, int, int] | None = None,
+        nan: str = "raise",
+    ) -> None:
+        """Start with a new image; earlier clicks are forgotten.
+
+        Args:
+            image: [H, W] or [H, W, C] of any integer or floating type. uint8 is divided by 255; floats inside [0, 1]
+                are unchanged; anything else is scaled by its 0.5 and 99.5 percentiles, or by ``window``.
+            window: name of a CT window or (low, high) in the image's units.
+            channels: which channel, or which three, of an image with neither one nor three.
+            nan: ``"raise"`` or ``"fill"``: what to do with NaN and infinite values.
+
+        Raises:
+            ValueError: when the image is of another shape or smaller than one patch, or its values cannot be used.
+        """
+        array = image if isinstance(image, Tensor) else torch.as_tensor(_own(np.asarray(image)))
+        if array.ndim == 2:
+            array = array[..., None]
+        if array.ndim != 3:
+            raise ValueError(f"image must be of shape [H, W] or [H, W, C], got {list(array.shape)}.")
+        patch = self.predictor.patch_size
+        if min(array.shape[0], array.shape[1]) < patch or 0 in array.shape:
+            raise ValueError(
+                f"image must be at least one patch of {patch} x {patch} pixels, "
+                f"got {array.shape[0]} x {array.shape[1]}."
+            )
+        unit = to_unit_rgb(array.movedim(-1, 0), window=window, channels=channels, nan=nan)
+        self._image = torch.as_tensor(unit)[None].to(self.predictor.device)
+        self._begin(None)
+
+    def set_mask(self, mask: ArrayLike | Tensor) -> None:
+        """Start from an existing mask, to correct it; earlier clicks are forgotten.
+
+        Args:
+            mask: [H, W] boolean, or probabilities in [0, 1].
+
+        Raises:
+            RuntimeError: when no image was set.
+            ValueError: when the mask is of another size or holds values outside [0, 1].
+        """
+        size = self.size
+        probability = torch.as_tensor(np.asarray(mask, dtype=np.float32))
+        if tuple(probability.shape) != size:
+            raise ValueError(f"mask must be of the image's size {list(size)}, got {list(probability.shape)}.")
+        if not bool(((probability >= 0) & (probability <= 1)).all()):
+            raise ValueError("mask must be boolean or hold probabilities in [0, 1].")
+        self._begin(probability.to(self.predictor.device))
+
+    def click(self, row: float, column: float, positive: bool = True) -> Prediction:
+        """Add a click and predict.
+
+        Args:
+            row: row in image pixels.
+            column: column in image pixels.
+            positive: ``True`` on the object, ``False`` off it.
+
+        Raises:
+            RuntimeError: when no image was set.
+            ValueError: when the click lies outside the image, is the first and negative although no mask was set, or
+                exceeds ``max_clicks``. The session stays as it was.
+        """
+        image, (height, width) = self._require_image(), self.size
+        click = Click(row, column, positive)
+        if not (0 <= row <= height - 1 and 0 <= column <= width - 1):
+            raise ValueError(
+                f"The click ({row}, {column}) lies outside the image: rows go from 0 to {height - 1}, columns from 0 "
+                f"to {width - 1}."
+            )
+        old = self._state
+        if len(old.clicks) >= self.max_clicks:
+            raise ValueError(f"There are already max_clicks = {self.max_clicks} clicks on this object.")
+        if not positive and not old.clicks.positive and self._start.probability is None:
+            raise ValueError(
+                "There is no positive click: the first click must be on the object, unless a mask was set."
+            )
+        clicks = Clicks([*old.clicks, click])
+        previous = torch.zeros_like(image[:, :1]) if old.probability is None else old.probability[None, None]
+        box = CropBox.whole((height, width))
+        frame, moved = torch.cat([image, previous], dim=1), clicks
+        if self.zoom_in is not None:
+            box = self.zoom_in.choose((height, width), clicks, old.probability, old.box)
+            frame, moved = self.zoom_in.crop(frame, box), self.zoom_in.crop_clicks(clicks, box)
+        points = points_tensor([moved], dtype=frame.dtype, device=frame.device)
+        logits, candidates = self.predictor(frame[:, :3], frame[:, 3:], points)
+        probability = self._to_image(logits.sigmoid(), box)[0, 0]
+        prediction = self._prediction(probability, candidates, box)
+        self._history.append(old)
+        self._state = _State(clicks, box, probability, prediction)
+        return prediction
+
+    def undo(self) -> Prediction | None:
+        """Take the newest click back.
+
+        Returns:
+            The prediction before that click, ``None`` when it was the first.
+
+        Raises:
+            IndexError: when there is no click to undo.
+        """
+        if not self._history:
+            raise IndexError("There is no click to undo.")
+        self._state = self._history.pop()
+        return self._state.prediction
+
+    def reset(self) -> None:
+        """Forget all clicks; the image, and a mask that was set, stay."""
+        self._history.clear()
+        self._state = self._start
+
+    def _begin(self, probability: Tensor | None) -> None:
+        prediction = None if probability is None else self._prediction(probability, None, None)
+        self._start = _State(Clicks(), None, probability, prediction)
+        self.reset()
+
+    def _require_image(self) -> Tensor:
+        if self._image is None:
+            raise RuntimeError("No image was set; call set_image first.")
+        return self._image
+
+    def _to_image(self, crops: Tensor, box: CropBox) -> Tensor:
+        return crops if self.zoom_in is None else self.zoom_in.paste(crops, box, self.size)
+
+    def _prediction(
+        self, probability: Tensor, candidates: AdaptiveClickOutput | None, box: CropBox | None
+    ) -> Prediction:
+        values: NDArray[np.float32] = probability.cpu().numpy()
+
+        def make_candidates() -> list[Candidate]:
+            if candidates is None or candidates.mask_logits is None or candidates.click_logits is None or box is None:
+                return []
+            confidence = candidates.click_logits[0, :, 1].sigmoid()
+            order = confidence.argsort(descending=True)
+            shape = (box.height, box.width)
+            if self.zoom_in is not None:
+                shape = self.zoom_in.input_size(box)
+            logits = torch.nn.functional.interpolate(
+                candidates.mask_logits[:, order], shape, mode="bilinear", align_corners=True
+            )
+            maps = self._to_image(logits.sigmoid(), box)[0].cpu().numpy()
+            return [
+                Candidate(each > self.threshold, each, float(confidence[index]))
+                for each, index in zip(maps, order.tolist(), strict=True)
+            ]
+
+        return Prediction(values > self.threshold, values, make_candidates)
+
+
+def _own(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that PyTorch can take: native byte order, positive strides, a type that it knows."""
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"image must be of an integer or floating type, got {array.dtype}.")
+    if array.dtype in (np.uint16, np.uint32, np.uint64) or array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
