@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +14,15 @@ __all__ = ["replacing"]
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place when all went well, and is removed otherwise.
 
-    The temporary name ends like ``path``, so that writers which look at the suffix work. Missing folders are made.
+    The temporary name ends like ``path``, so that writers which look at the suffix work. Missing folders are made. The
+    file gets the permissions that any new file gets.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=f"-{path.name}")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".writing-{uuid.uuid4().hex}-{path.name}")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

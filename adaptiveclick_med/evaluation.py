@@ -288,7 +288,12 @@ def format_table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
     Args:
         rows: name -> numbers; the columns are those of the first row.
+
+    Raises:
+        ValueError: when there is no row.
     """
+    if not rows:
+        raise ValueError("rows must hold at least one row.")
     columns = list(next(iter(rows.values())))
     whole = ("objects", "NoF", ">=")
 

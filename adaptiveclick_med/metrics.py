@@ -61,7 +61,10 @@ class NumberOfClicks(CumulativeIterationMetric):
     Args:
         thresholds: IoUs to reach.
         max_clicks: clicks after which the user gives up.
-        mean_iou_at: numbers of clicks for ``mIoU@k``.
+        mean_iou_at: numbers of clicks for ``mIoU@k``; those above ``max_clicks`` are left out.
+
+    Raises:
+        ValueError: when a threshold lies outside (0, 1], or a number of clicks is below 1.
 
     Example:
         >>> metric = NumberOfClicks(thresholds=(0.9,), max_clicks=3, mean_iou_at=(1,))
@@ -79,6 +82,10 @@ class NumberOfClicks(CumulativeIterationMetric):
         super().__init__()
         if any(not 0 < threshold <= 1 for threshold in thresholds):
             raise ValueError(f"thresholds must lie in (0, 1], got {list(thresholds)}.")
+        if min([max_clicks, *mean_iou_at]) < 1:
+            raise ValueError(
+                f"max_clicks and mean_iou_at must be at least 1, got {max_clicks} and {list(mean_iou_at)}."
+            )
         self.thresholds = tuple(thresholds)
         self.max_clicks = max_clicks
         self.mean_iou_at = tuple(k for k in mean_iou_at if k <= max_clicks)

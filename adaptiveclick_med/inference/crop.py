@@ -129,7 +129,7 @@ class ZoomIn:
         if not isinstance(self.target_size, int):
             return self.target_size
         scale = self.target_size / max(box.height, box.width)
-        return round(box.height * scale), round(box.width * scale)
+        return max(1, round(box.height * scale)), max(1, round(box.width * scale))
 
     def crop(self, image: Tensor, box: CropBox) -> Tensor:
         """Cut [B, C, H, W] to a box and resize it bilinearly (align_corners)."""

@@ -60,8 +60,13 @@ class ClickPredictor:
 
         Returns:
             Logits [B, 1, h, w] at the crop's size, averaged with the mirror image's where asked, and the candidates of
-            the image as it is (``None`` for a network without).
+            the image as it is (``None`` for a network without), see :meth:`resized_masks`.
+
+        Raises:
+            RuntimeError: when the network is in training mode.
         """
+        if isinstance(self.network, ClickNetwork) and self.network.training:
+            raise RuntimeError("The network is in training mode; call network.eval() first.")
         batch, width = image.shape[0], int(image.shape[-1])
         if self.flip:
             image = torch.cat([image, image.flip(-1)])
@@ -78,6 +83,27 @@ class ClickPredictor:
             )
         return logits.float(), candidates
 
+    def resized_masks(self, candidates: AdaptiveClickOutput, size: tuple[int, int]) -> Tensor:
+        """Resize the candidates' mask logits bilinearly (align_corners), as the network does with the combined mask.
+
+        The network sees a crop padded to whole patches; the padding is cut off after resizing.
+
+        Args:
+            candidates: what the call gave.
+            size: (height, width) of the crop.
+
+        Returns:
+            [B, Q, height, width].
+
+        Raises:
+            ValueError: when there are no mask logits.
+        """
+        if candidates.mask_logits is None:
+            raise ValueError("candidates must have mask logits, got None.")
+        padded = [side + -side % self.patch_size for side in size]
+        masks = F.interpolate(candidates.mask_logits, padded, mode="bilinear", align_corners=True)
+        return masks[..., : size[0], : size[1]]
+
     def _run(self, image: Tensor, previous: Tensor, points: Tensor) -> tuple[Tensor, AdaptiveClickOutput | None]:
         if not isinstance(self.network, ClickNetwork):
             return self.network(image, previous, points), None
@@ -86,15 +112,5 @@ class ClickPredictor:
         patch = self.patch_size
         x = F.pad(x, (0, -width % patch, 0, -height % patch))
         output = self.network.predict(x, auxiliary=False)
-        candidates = self._cut(output, (height, width), x) if output.mask_logits is not None else None
+        candidates = output if output.mask_logits is not None else None
         return output.logits[..., :height, :width], candidates
-
-    @staticmethod
-    def _cut(output: AdaptiveClickOutput, size: tuple[int, int], x: Tensor) -> AdaptiveClickOutput:
-        """Cut the padding off the candidates, at their own stride."""
-        masks = output.mask_logits
-        if masks is None or tuple(x.shape[-2:]) == size:
-            return output
-        rows = -(-int(masks.shape[-2]) * size[0] // int(x.shape[-2]))
-        columns = -(-int(masks.shape[-1]) * size[1] // int(x.shape[-1]))
-        return output._replace(mask_logits=masks[..., :rows, :columns])

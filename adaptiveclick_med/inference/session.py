@@ -77,7 +77,7 @@ class InteractiveSession:
         if crop_size is None:
             crop_size = network.arguments["image_size"] if isinstance(network, ClickNetwork) else 448
         self.predictor = ClickPredictor(network, flip=flip)
-        self.crop_size = as_size(crop_size)
+        self.crop_size = as_size(crop_size, "crop_size")
         self.zoom_in = zoom_in if isinstance(zoom_in, ZoomIn) else (ZoomIn(self.crop_size) if zoom_in else None)
         self.threshold = threshold
         self.max_clicks = max_clicks
@@ -125,13 +125,13 @@ class InteractiveSession:
         Raises:
             ValueError: when the image is of another shape or smaller than one patch, or its values cannot be used.
         """
-        array = image if isinstance(image, Tensor) else torch.as_tensor(_own(np.asarray(image)))
+        array = image.as_subclass(Tensor) if isinstance(image, Tensor) else torch.as_tensor(_own(np.asarray(image)))
         if array.ndim == 2:
             array = array[..., None]
         if array.ndim != 3:
             raise ValueError(f"image must be of shape [H, W] or [H, W, C], got {list(array.shape)}.")
         patch = self.predictor.patch_size
-        if min(array.shape[0], array.shape[1]) < patch or 0 in array.shape:
+        if min(array.shape[0], array.shape[1]) < patch:
             raise ValueError(
                 f"image must be at least one patch of {patch} x {patch} pixels, "
                 f"got {array.shape[0]} x {array.shape[1]}."
@@ -151,7 +151,8 @@ class InteractiveSession:
             ValueError: when the mask is of another size or holds values outside [0, 1].
         """
         size = self.size
-        probability = torch.as_tensor(np.asarray(mask, dtype=np.float32))
+        values = mask.detach().float().cpu() if isinstance(mask, Tensor) else mask
+        probability = torch.from_numpy(np.array(values, dtype=np.float32))
         if tuple(probability.shape) != size:
             raise ValueError(f"mask must be of the image's size {list(size)}, got {list(probability.shape)}.")
         if not bool(((probability >= 0) & (probability <= 1)).all()):
@@ -167,7 +168,7 @@ class InteractiveSession:
             positive: ``True`` on the object, ``False`` off it.
 
         Raises:
-            RuntimeError: when no image was set.
+            RuntimeError: when no image was set, or the network was put in training mode meanwhile.
             ValueError: when the click lies outside the image, is the first and negative although no mask was set, or
                 exceeds ``max_clicks``. The session stays as it was.
         """
@@ -194,7 +195,7 @@ class InteractiveSession:
             frame, moved = self.zoom_in.crop(frame, box), self.zoom_in.crop_clicks(clicks, box)
         points = points_tensor([moved], dtype=frame.dtype, device=frame.device)
         logits, candidates = self.predictor(frame[:, :3], frame[:, 3:], points)
-        probability = self._to_image(logits.sigmoid(), box)[0, 0]
+        probability = self._to_image(logits.sigmoid(), box, self.size)[0, 0]
         prediction = self._prediction(probability, candidates, box)
         self._history.append(old)
         self._state = _State(clicks, box, probability, prediction)
@@ -229,26 +230,23 @@ class InteractiveSession:
             raise RuntimeError("No image was set; call set_image first.")
         return self._image
 
-    def _to_image(self, crops: Tensor, box: CropBox) -> Tensor:
-        return crops if self.zoom_in is None else self.zoom_in.paste(crops, box, self.size)
+    def _to_image(self, crops: Tensor, box: CropBox, size: tuple[int, int]) -> Tensor:
+        return crops if self.zoom_in is None else self.zoom_in.paste(crops, box, size)
 
     def _prediction(
         self, probability: Tensor, candidates: AdaptiveClickOutput | None, box: CropBox | None
     ) -> Prediction:
-        values: NDArray[np.float32] = probability.cpu().numpy()
+        values: NDArray[np.float32] = probability.numpy(force=True).copy()
+        size = self.size
 
         def make_candidates() -> list[Candidate]:
             if candidates is None or candidates.mask_logits is None or candidates.click_logits is None or box is None:
                 return []
             confidence = candidates.click_logits[0, :, 1].sigmoid()
             order = confidence.argsort(descending=True)
-            shape = (box.height, box.width)
-            if self.zoom_in is not None:
-                shape = self.zoom_in.input_size(box)
-            logits = torch.nn.functional.interpolate(
-                candidates.mask_logits[:, order], shape, mode="bilinear", align_corners=True
-            )
-            maps = self._to_image(logits.sigmoid(), box)[0].cpu().numpy()
+            shape = size if self.zoom_in is None else self.zoom_in.input_size(box)
+            crops = self.predictor.resized_masks(candidates, shape)[:, order].sigmoid()
+            maps = self._to_image(crops, box, size)[0].cpu().numpy()
             return [
                 Candidate(each > self.threshold, each, float(confidence[index]))
                 for each, index in zip(maps, order.tolist(), strict=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adaptiveclick_med.networks.click_decoder import ClickDecoder
-from adaptiveclick_med.networks.click_network import IMAGENET_MEAN, IMAGENET_STD, ClickNetwork, upsample_to
+from adaptiveclick_med.networks.click_network import IMAGENET_MEAN, IMAGENET_STD, ClickNetwork, as_size, upsample_to
 from adaptiveclick_med.networks.feature_pyramid import FeaturePyramid
 from adaptiveclick_med.networks.output import AdaptiveClickOutput
 from adaptiveclick_med.networks.pixel_decoder import PixelDecoder
@@ -99,7 +99,7 @@ class AdaptiveClick(ClickNetwork):
             feedforward_dim=click_feedforward_dim,
         )
         self.arguments = {
-            "image_size": image_size if isinstance(image_size, int) else list(image_size),
+            "image_size": image_size if isinstance(image_size, int) else list(as_size(image_size)),
             **encoder,
             "pyramid_channels": list(pyramid_channels),
             "decoder_dim": decoder_dim,

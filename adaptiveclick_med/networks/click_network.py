@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
@@ -21,16 +22,20 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Network = TypeVar("Network", bound="ClickNetwork")
 
 
-def as_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+def as_size(image_size: int | Sequence[int], name: str = "image_size") -> tuple[int, int]:
     """Return an image size as (height, width).
 
+    Args:
+        image_size: one number for both sides, or (height, width).
+        name: what the argument is called in the error.
+
     Raises:
-        ValueError: when it is neither one positive number nor two.
+        ValueError: when it is neither one positive whole number nor two.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(int(side) for side in image_size)
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"image_size must be one positive number or (height, width), got {image_size!r}.")
-    return size[0], size[1]
+    sides = image_size if isinstance(image_size, Sequence) else (image_size, image_size)
+    if len(sides) != 2 or not all(isinstance(side, Integral) and side > 0 for side in sides):
+        raise ValueError(f"{name} must be one positive whole number or (height, width), got {image_size!r}.")
+    return int(sides[0]), int(sides[1])
 
 
 def upsample_to(logits: Tensor, like: Tensor) -> Tensor:

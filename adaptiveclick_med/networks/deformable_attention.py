@@ -94,8 +94,10 @@ class MultiScaleDeformableAttention(nn.Module):
             places = reference[:, None, None] + offsets[:, :, :, level] / scale
             grid = (2.0 * places - 1.0).transpose(1, 2).flatten(0, 1)
             plane = values[..., start : start + height * columns].unflatten(-1, (height, columns))
-            sampled = F.grid_sample(plane, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+            sampled = F.grid_sample(
+                plane.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False
+            )
             result = result + (sampled * weights[:, :, :, level].to(sampled.dtype)).sum(-1)
             start += height * columns
         result = result.reshape(batch, width, length).transpose(1, 2)
-        return self.output_proj(result)
+        return self.output_proj(result.to(query.dtype))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adaptiveclick_med import _torchvision  # noqa: F401
 
-from timm.layers.pos_embed import resample_abs_pos_embed  # isort: skip
+from timm.layers.pos_embed import resample_abs_pos_embed_nhwc  # isort: skip
 from timm.models.vision_transformer import Block  # isort: skip
 
 __all__ = ["PlainViT", "global_block_indices"]
@@ -114,12 +114,10 @@ class PlainViT(nn.Module):
             [B, C, H / patch_size, W / patch_size].
         """
         grid = self.grid_of(int(image.shape[-2]), int(image.shape[-1]))
-        position = resample_abs_pos_embed(
-            self.pos_embed, list(grid), list(self.grid_size), num_prefix_tokens=0, antialias=False
-        )
-        tokens = self.patch_embed(image) + self.click_embed(prompts)
-        tokens = tokens + position.transpose(1, 2).reshape(1, -1, *grid).to(tokens.dtype)
-        tokens = tokens.permute(0, 2, 3, 1)
+        position = self.pos_embed.unflatten(1, self.grid_size)
+        position = resample_abs_pos_embed_nhwc(position, list(grid), antialias=False)
+        tokens = (self.patch_embed(image) + self.click_embed(prompts)).permute(0, 2, 3, 1)
+        tokens = tokens + position.to(tokens.dtype)
 
         windows, mask = _Windows(grid, self.window_size), None
         if windows.padded:
@@ -161,6 +159,10 @@ class _Windows:
         return tokens[:, : self.grid[0], : self.grid[1]]
 
     def key_mask(self, device: torch.device, batch: int) -> Tensor:
-        """[B * windows, 1, 1, tokens of a window], ``True`` where a token is real and may be attended to."""
-        real = torch.ones((1, *self.grid, 1), dtype=torch.float32, device=device)
-        return (self.split(real)[..., 0] > 0)[:, None, None].repeat(batch, 1, 1, 1)
+        """[B * windows, 1, 1, tokens of a window], ``True`` where a token is real and may be attended to.
+
+        A window of padding only is open, since attention to nothing is not defined; its tokens are cut off later.
+        """
+        real = self.split(torch.ones((1, *self.grid, 1), dtype=torch.float32, device=device))[..., 0] > 0
+        real = real | ~real.any(-1, keepdim=True)
+        return real[:, None, None].repeat(batch, 1, 1, 1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaptiveclick_med.networks.click_network import IMAGENET_MEAN, IMAGENET_STD, ClickNetwork, upsample_to
+from adaptiveclick_med.networks.click_network import IMAGENET_MEAN, IMAGENET_STD, ClickNetwork, as_size, upsample_to
 from adaptiveclick_med.networks.feature_pyramid import FeaturePyramid
 from adaptiveclick_med.networks.output import AdaptiveClickOutput
 
@@ -85,7 +85,7 @@ class SimpleClick(ClickNetwork):
         self.pyramid = FeaturePyramid(embed_dim, pyramid_channels)
         self.head = _PlainHead(pyramid_channels, head_dim, dropout)
         self.arguments = {
-            "image_size": image_size if isinstance(image_size, int) else list(image_size),
+            "image_size": image_size if isinstance(image_size, int) else list(as_size(image_size)),
             **encoder,
             "pyramid_channels": list(pyramid_channels),
             "head_dim": head_dim,

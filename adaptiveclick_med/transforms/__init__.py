@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from adaptiveclick_med.transforms.augmentation import RandWindowd, augmentation
 from adaptiveclick_med.transforms.clicks import RandSelectTargetd, RandSimulateClicksd, SelectTargetd
 from adaptiveclick_med.transforms.intensity import ScaleToUnitRGBd, to_unit_rgb
 from adaptiveclick_med.transforms.loading import LoadSampled
+from adaptiveclick_med.transforms.saving import SaveMaskd
 
 __all__ = [
     "LoadSampled",
     "RandSelectTargetd",
     "RandSimulateClicksd",
+    "RandWindowd",
+    "SaveMaskd",
     "ScaleToUnitRGBd",
     "SelectTargetd",
+    "augmentation",
     "to_unit_rgb",
 ]

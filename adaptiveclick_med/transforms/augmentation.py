@@ -17,6 +17,7 @@ from monai.transforms import (
     RandAffined,
     RandFlipd,
     RandGaussianNoised,
+    RandomizableTransform,
     RandRotate90d,
     RandScaleIntensityd,
     RandShiftIntensityd,
@@ -29,38 +30,88 @@ from monai.transforms import (
 from monai.transforms import Flipd as _Flipd
 from torch import Tensor
 
-__all__ = ["RECIPES", "EnlargeSmalld", "augmentation"]
+__all__ = ["RECIPES", "RandWindowd", "augmentation"]
 
 _KEYS = ("image", "label")
 _MODES = ("bilinear", "nearest")
 RECIPES = ("medical", "sbd", "coco_lvis", "none")
 
 
-class EnlargeSmalld(MapTransform):
-    """Enlarges images whose shorter side is below a size, with the aspect ratio kept.
+class RandWindowd(RandomizableTransform, MapTransform):
+    """Cuts a random window and resizes it: every scale from the whole image down to what zoom-in shows.
 
-    A session enlarges a small image to the network's input too, so training must see the same scale.
+    The first click of a session sees the whole image resized to the network's input, later ones a crop around the
+    object. So the window's side is drawn log-uniformly between the whole image and the smaller of ``size / max_zoom``
+    and ``smallest`` times the image's longer side, with a small change of the aspect ratio. It holds a random pixel of
+    a random object with probability ``object_probability``.
 
     Args:
-        keys: keys of [C, H, W] images and label maps.
-        size: smallest side in pixels after the transform.
+        keys: keys of the image [C, H, W] and of the label map [L, H, W].
+        size: (height, width) of the result in pixels.
+        label_key: key of the label map; object ids > 0.
+        max_zoom: largest magnification of an image that is larger than ``size``.
+        smallest: smallest window as a fraction of a small image.
+        max_aspect: largest change of the aspect ratio.
+        object_probability: probability that the window is placed on an object.
         mode: interpolation of each key.
     """
 
-    def __init__(self, keys: KeysCollection = _KEYS, size: int = 448, mode: Sequence[str] = _MODES) -> None:
-        super().__init__(keys)
-        self.size = size
-        self.mode = tuple(mode)
+    def __init__(
+        self,
+        keys: KeysCollection = _KEYS,
+        size: Sequence[int] = (448, 448),
+        *,
+        label_key: str = "label",
+        max_zoom: float = 1.6,
+        smallest: float = 0.6,
+        max_aspect: float = 1.25,
+        object_probability: float = 0.9,
+        mode: Sequence[str] = _MODES,
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob=1.0)
+        self.size = (int(size[0]), int(size[1]))
+        self.label_key = label_key
+        self.max_zoom = max_zoom
+        self.smallest = smallest
+        self.max_aspect = max_aspect
+        self.object_probability = object_probability
+        self.resize = Resized(self.keys, self.size, mode=tuple(mode))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the sample, enlarged where needed."""
+        """Return the sample's window."""
         result = dict(data)
-        height, width = (int(side) for side in result[self.keys[0]].shape[-2:])
-        scale = self.size / min(height, width)
-        if scale <= 1:
-            return result
-        size = (max(self.size, round(height * scale)), max(self.size, round(width * scale)))
-        return Resized(self.keys, size, mode=self.mode)(result)
+        label = result[self.label_key]
+        shape = (int(label.shape[-2]), int(label.shape[-1]))
+        longer = max(shape)
+        side = longer * math.exp(-self.R.uniform(0.0, math.log(longer / self._smallest_side(longer))))
+        aspect = math.exp(self.R.uniform(-1.0, 1.0) * 0.5 * math.log(self.max_aspect))
+        window = [max(1, min(shape[0], round(side * aspect))), max(1, min(shape[1], round(side / aspect)))]
+        first = [self.R.randint(shape[axis] - window[axis] + 1) for axis in (0, 1)]
+        place = self._object_pixel(torch.as_tensor(label))
+        if place is not None:
+            for axis in (0, 1):
+                low = max(0, place[axis] - window[axis] + 1)
+                high = min(place[axis], shape[axis] - window[axis])
+                first[axis] = self.R.randint(low, high + 1)
+        rows, columns = (slice(start, start + length) for start, length in zip(first, window, strict=True))
+        for key in self.keys:
+            result[key] = result[key][:, rows, columns]
+        return self.resize(result)
+
+    def _smallest_side(self, longer: int) -> float:
+        return max(1.0, min(max(self.size) / self.max_zoom, self.smallest * longer))
+
+    def _object_pixel(self, label: Tensor) -> tuple[int, int] | None:
+        """Draw a pixel of a random object, or nothing."""
+        chosen = self.R.random_sample() < self.object_probability
+        identifiers = label[label > 0].unique()
+        if not chosen or not len(identifiers):
+            return None
+        identifier = identifiers[self.R.randint(len(identifiers))]
+        places = (label == identifier).any(0).nonzero()
+        row, column = places[self.R.randint(len(places))].tolist()
+        return row, column
 
 
 def augmentation(recipe: str = "medical", crop_size: int | Sequence[int] = 448) -> Compose:
@@ -81,20 +132,14 @@ def augmentation(recipe: str = "medical", crop_size: int | Sequence[int] = 448) 
     if recipe not in RECIPES:
         raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}.")
     size = (crop_size, crop_size) if isinstance(crop_size, int) else tuple(crop_size)
-    crop = [
-        SpatialPadd(_KEYS, size, mode="constant", method="end"),
-        RandSpatialCropd(_KEYS, size, random_size=False),
-    ]
     if recipe == "none":
-        return Compose([EnlargeSmalld(size=min(size)), *crop])
+        return Compose([RandWindowd(size=size)])
     if recipe == "medical":
         return Compose(
             [
-                EnlargeSmalld(size=min(size)),
-                _zoom(0.75, 1.6),
+                RandWindowd(size=size),
                 _any_flip(),
-                RandRotate90d(_KEYS, prob=0.5, max_k=3),
-                *crop,
+                RandRotate90d(_KEYS, prob=0.5 if size[0] == size[1] else 0.0, max_k=3),
                 RandAffined(
                     _KEYS,
                     prob=0.5,
@@ -109,6 +154,10 @@ def augmentation(recipe: str = "medical", crop_size: int | Sequence[int] = 448) 
                 _clip(),
             ]
         )
+    crop = [
+        SpatialPadd(_KEYS, size, mode="constant", method="end"),
+        RandSpatialCropd(_KEYS, size, random_size=False),
+    ]
     geometry: list[Any] = [_zoom(0.75, 1.25), _any_flip(), RandRotate90d(_KEYS, prob=0.5, max_k=3)]
     if recipe == "sbd":
         geometry.append(

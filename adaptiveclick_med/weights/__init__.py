@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adaptiveclick_med.weights.files import load_weights, read_header, read_state, save_weights
+from adaptiveclick_med.weights.network import load_network, network_for, start_network
 from adaptiveclick_med.weights.pretrained import MAE_MODELS, initialise_encoder
 from adaptiveclick_med.weights.released import Conversion, convert_released, load_released
 
@@ -11,9 +12,12 @@ __all__ = [
     "Conversion",
     "convert_released",
     "initialise_encoder",
+    "load_network",
     "load_released",
     "load_weights",
+    "network_for",
     "read_header",
     "read_state",
     "save_weights",
+    "start_network",
 ]

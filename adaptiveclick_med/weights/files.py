@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,10 @@ import torch
 from torch import Tensor
 
 from adaptiveclick_med._files import replacing
-from adaptiveclick_med.networks import AdaptiveClick, ClickNetwork, SimpleClick
+from adaptiveclick_med.networks import NETWORKS, ClickNetwork
 
-__all__ = ["NETWORKS", "load_weights", "read_header", "read_state", "save_weights"]
+__all__ = ["has_header", "load_weights", "read_header", "read_state", "save_weights"]
 
-NETWORKS: dict[str, type[ClickNetwork]] = {"AdaptiveClick": AdaptiveClick, "SimpleClick": SimpleClick}
 _HEADER_KEY = "adaptiveclick_med"
 
 
@@ -43,14 +43,14 @@ def read_state(path: str | Path) -> dict[str, Any]:
             return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "weights_only" in str(error):
-            reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        if foreign:
             raise ValueError(
                 f"{path} holds more than tensors and plain values, so it was not read and nothing in it was run "
-                f"({reason})."
+                f"(it names {foreign[1]})."
             ) from error
-        raise ValueError(f"{path} is damaged or no checkpoint: {error}") from error
-    except (safetensors.SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(f"{path} is damaged or no checkpoint of tensors; nothing in it was run.") from error
+    except Exception as error:  # a damaged file can fail anywhere in the reader
         raise ValueError(f"{path} is truncated, damaged or no checkpoint: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a dictionary of tensors, it holds a {type(content).__name__}.")
@@ -98,6 +98,18 @@ def save_weights(
     return path
 
 
+def has_header(path: str | Path) -> bool:
+    """Tell whether a file is a safetensors file with our header. A damaged or missing file has none."""
+    path = Path(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return _HEADER_KEY in (file.metadata() or {})
+    except (safetensors.SafetensorError, OSError):
+        return False
+
+
 def read_header(path: str | Path) -> dict[str, Any]:
     """Return the JSON header of a file of :func:`save_weights`: network, arguments, training, licence.
 
@@ -115,12 +127,13 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is truncated, damaged or no safetensors file: {error}") from error
     try:
         header = json.loads(metadata[_HEADER_KEY])
-    except (KeyError, json.JSONDecodeError) as error:
+        name, _ = header["network"], dict(header["arguments"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} has no header of adaptiveclick_med; use load_released for released checkpoints."
         ) from error
-    if header.get("network") not in NETWORKS:
-        raise ValueError(f"{path} holds a network {header.get('network')!r}; known ones are {', '.join(NETWORKS)}.")
+    if name not in list(NETWORKS):
+        raise ValueError(f"{path} holds a network {name!r}; known ones are {', '.join(NETWORKS)}.")
     return header
 
 
@@ -141,8 +154,8 @@ def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Cli
     header = read_header(path)
     try:
         network = NETWORKS[header["network"]](**header["arguments"])
-    except TypeError as error:
-        raise ValueError(f"{path} names constructor arguments that {header['network']} lacks: {error}") from error
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"The arguments in {path} do not build a {header['network']}: {error}") from error
     state: dict[str, Tensor] = read_state(path)
     try:
         network.load_state_dict(state)

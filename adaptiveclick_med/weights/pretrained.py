@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,14 @@ def initialise_encoder(network: ClickNetwork, source: str | Path | None) -> Clic
 
     Raises:
         FileNotFoundError: when a path is given and there is no such file.
-        ValueError: when there are no MAE weights of that size, or tensors are missing or of another shape.
+        ValueError: when there are no MAE weights of that size, or tensors are missing, unknown or of another shape.
     """
     if source is None:
         return network
     state = _read(network, source)
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{source} must hold a state dict, it holds a {type(state).__name__}.")
+    state = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     encoder = network.encoder
     own = encoder.state_dict()
     wanted = {name: name for name in own if name.startswith("blocks.")}
@@ -49,12 +53,19 @@ def initialise_encoder(network: ClickNetwork, source: str | Path | None) -> Clic
     missing = [theirs for theirs in [*wanted.values(), "pos_embed"] if theirs not in state]
     if missing:
         raise ValueError(f"{source} is no plain ViT of this size: it lacks {missing[:5]} ({len(missing)} in all).")
+    unknown = [name for name in state if name.startswith("blocks.") and name not in own]
+    if unknown:
+        raise ValueError(f"{source} is no plain ViT of this size: it also has {unknown[:5]} ({len(unknown)} in all).")
     chosen = {ours: state[theirs] for ours, theirs in wanted.items()}
     position = state["pos_embed"]
-    side = math.isqrt(position.shape[1])
-    if side * side != position.shape[1]:
+    if position.ndim == 3 and math.isqrt(position.shape[1]) ** 2 != position.shape[1]:
         position = position[:, 1:]
-        side = math.isqrt(position.shape[1])
+    side = math.isqrt(position.shape[1]) if position.ndim == 3 else 0
+    if side < 1 or side * side != position.shape[1]:
+        raise ValueError(
+            f"pos_embed of {source} must be of a square grid, with or without a class token, "
+            f"got shape {list(state['pos_embed'].shape)}."
+        )
     chosen["pos_embed"] = resample_abs_pos_embed(
         position, list(encoder.grid_size), [side, side], num_prefix_tokens=0, antialias=False
     )
@@ -67,9 +78,9 @@ def initialise_encoder(network: ClickNetwork, source: str | Path | None) -> Clic
     return network
 
 
-def _read(network: ClickNetwork, source: str | Path) -> dict[str, Tensor]:
+def _read(network: ClickNetwork, source: str | Path) -> Any:
     path = Path(source)
-    if path.suffix in (".pth", ".pt", ".bin", ".safetensors", ".ckpt") or path.exists():
+    if path.suffix in (".pth", ".pt", ".bin", ".safetensors", ".ckpt") or path.is_file():
         content: dict[str, Any] = read_state(path)
         return content.get("model", content)
     name = str(source)
@@ -86,4 +97,7 @@ def _read(network: ClickNetwork, source: str | Path) -> dict[str, Tensor]:
 
     if not timm.is_model(name.split(".")[0]):
         raise ValueError(f"source must be 'mae', a timm model or a file, got {name!r}.")
-    return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+    except RuntimeError as error:
+        raise ValueError(f"timm has no weights {name!r}: {error}") from error

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from adaptiveclick_med import _torchvision  # noqa: F401
-from adaptiveclick_med.networks import PRESETS, ClickNetwork
-from adaptiveclick_med.weights.files import NETWORKS, read_state
+from adaptiveclick_med.networks import NETWORKS, PRESETS, ClickNetwork
+from adaptiveclick_med.weights.files import read_state
 
 from timm.layers.pos_embed import resample_abs_pos_embed  # isort: skip
 
@@ -107,8 +107,8 @@ def convert_released(
         source: path, or a dictionary already read: either with ``state_dict`` (its ``config`` is ignored, never run)
             or a plain state dict.
         image_size: side or (height, width) in pixels; the position embedding is resampled bicubically to it.
-        arguments: constructor arguments that replace the inferred ones; ``num_heads`` and ``decoder_heads`` cannot be
-            told from shapes and come from the preset of the same width unless given.
+        arguments: constructor arguments that replace the inferred ones; ``num_heads`` cannot be told from shapes and
+            comes from the preset of the same width unless given.
 
     Returns:
         The conversion; nothing is loaded yet.
@@ -120,6 +120,8 @@ def convert_released(
     """
     content = source if isinstance(source, Mapping) else read_state(source)
     content = content.get("state_dict", content)
+    if not isinstance(content, Mapping):
+        raise ValueError(f"The checkpoint's state_dict must be a dictionary, it is a {type(content).__name__}.")
     state = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
     if any(key.startswith("click_aware_decoder.") for key in state):
         network = "AdaptiveClick"
@@ -242,6 +244,8 @@ def _infer_arguments(network: str, state: Mapping[str, Tensor]) -> dict[str, Any
     return {
         **found,
         "decoder_dim": shape("pixel_decoder.pixel_embed.weight")[0],
+        # (x, y) of 4 points on 3 levels for every head
+        "decoder_heads": shape("pixel_decoder.layers.0.self_attn.sampling_offsets.weight")[0] // 24,
         "pixel_decoder_layers": count("pixel_decoder.layers."),
         "pixel_feedforward_dim": shape("pixel_decoder.layers.0.linear1.weight")[0],
         "num_queries": shape("click_decoder.query_features")[0],
