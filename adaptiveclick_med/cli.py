@@ -1,0 +1,114 @@
+"""The command line: ``adaptiveclick-med evaluate | convert-weights | demo``."""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="adaptiveclick-med",
+    help="Click-based interactive segmentation of medical images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Method(str, Enum):
+    """What answers to the clicks."""
+
+    network = "network"
+    disk = "disk"
+
+
+@app.command()
+def evaluate(
+    dataset: Annotated[str, typer.Option("--dataset", help="phantoms, sstem, folder or coco.")],
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where results.json and the CSV files go.")],
+    weights: Annotated[Optional[Path], typer.Option("--weights", help="Our weights or a released checkpoint.")] = None,
+    dataset_dir: Annotated[Optional[Path], typer.Option("--dataset_dir", help="Folder of the data set.")] = None,
+    method: Annotated[Method, typer.Option("--method", help="The network, or the trivial baseline.")] = Method.network,
+    section: Annotated[str, typer.Option("--section", help="training, validation or all.")] = "all",
+    val_fraction: Annotated[float, typer.Option("--val_fraction", help="Share that validates.")] = 0.3,
+    split_seed: Annotated[int, typer.Option("--split_seed", help="Seed of the split and of the phantoms.")] = 0,
+    max_samples: Annotated[Optional[int], typer.Option("--max_samples", help="Only so many images.")] = None,
+    max_clicks: Annotated[int, typer.Option("--max_clicks", help="The user gives up after so many.")] = 20,
+    min_area: Annotated[int, typer.Option("--min_area", help="Leave out objects of fewer pixels.")] = 20,
+    crop_size: Annotated[Optional[int], typer.Option("--crop_size", help="Side of the network's input.")] = None,
+    device: Annotated[Optional[str], typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = None,
+    skip_bad_files: Annotated[bool, typer.Option("--skip_bad_files", help="Go on without files that fail.")] = False,
+) -> None:
+    """Let the robot user click on every object of a data set and count the clicks."""
+    from adaptiveclick_med.evaluating import evaluate_source
+
+    result = evaluate_source(
+        dataset,
+        dataset_dir,
+        weights=weights,
+        method=method.value,
+        section=section,
+        val_fraction=val_fraction,
+        split_seed=split_seed,
+        max_samples=max_samples,
+        max_clicks=max_clicks,
+        min_area=min_area,
+        crop_size=crop_size,
+        device=device,
+        on_error="skip" if skip_bad_files else "raise",
+    )
+    result.save(output_dir)
+    typer.echo(result.table())
+    typer.echo(f"Written to {output_dir}.")
+
+
+@app.command("convert-weights")
+def convert_weights(
+    source: Annotated[Path, typer.Argument(help="Released checkpoint.")],
+    target: Annotated[Path, typer.Argument(help="File to write, ending in .safetensors.")],
+    image_size: Annotated[int, typer.Option("--image_size", help="Side of the input in pixels.")] = 448,
+    num_heads: Annotated[Optional[int], typer.Option("--num_heads", help="Heads of an unusual encoder.")] = None,
+    licence: Annotated[Optional[str], typer.Option("--licence", help="Licence of the weights.")] = None,
+) -> None:
+    """Convert a released checkpoint, reporting every key used, unused or left over."""
+    from adaptiveclick_med.weights import convert_released, load_released, save_weights
+
+    arguments = {} if num_heads is None else {"num_heads": num_heads}
+    network = load_released(source, image_size, **arguments)
+    conversion = convert_released(source, image_size, **arguments)
+    save_weights(target, network, training={"converted_from": source.name}, licence=licence)
+    typer.echo(conversion.report())
+    typer.echo(f"Written to {target}.")
+
+
+@app.command()
+def demo(
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where the picture and the weights go.")] = Path(
+        "runs/demo"
+    ),
+    bundle: Annotated[Path, typer.Option("--bundle", help="Folder of the bundle.")] = Path("bundles/adaptiveclick"),
+    max_epochs: Annotated[int, typer.Option("--max_epochs", help="Epochs of the training.")] = 12,
+) -> None:
+    """Train the bundle on phantoms, evaluate it before and after, and draw what it does. Minutes on two CPU cores."""
+    from adaptiveclick_med.demo import run_demo
+
+    run_demo(output_dir, bundle=bundle, max_epochs=max_epochs)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line, not a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        typer.echo(f"adaptiveclick-med: {error}", err=True)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
