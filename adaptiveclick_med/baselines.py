@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from adaptiveclick_med.clicks import Click, Clicks
-from adaptiveclick_med.evaluation import objects_of
 from adaptiveclick_med.inference import Prediction
 
-__all__ = ["DiskSession", "mean_object_area"]
-
-
-def mean_object_area(samples: Iterable[Mapping[str, Any]]) -> float:
-    """Return the mean area in pixels of all objects of samples with ``label`` [L, H, W].
-
-    Raises:
-        ValueError: when there is no object.
-    """
-    areas = [np.count_nonzero(target > 0) for sample in samples for _, target in objects_of(sample["label"])]
-    if not areas:
-        raise ValueError("The samples have no object, so there is no mean area.")
-    return float(np.mean(areas))
+__all__ = ["DiskSession"]
 
 
 class DiskSession:
     """A disk of a fixed area at each click, later clicks over earlier ones: the trivial baseline.
 
     Args:
-        area: area of a disk in pixels, for example :func:`mean_object_area` of a training set.
+        area: area of a disk in pixels, for example the mean area of the objects of a training set.
 
     Raises:
         ValueError: when the area is not positive.

@@ -45,7 +45,7 @@ def evaluate(
     skip_bad_files: Annotated[bool, typer.Option("--skip_bad_files", help="Go on without files that fail.")] = False,
 ) -> None:
     """Let the robot user click on every object of a data set and count the clicks."""
-    from adaptiveclick_med.evaluating import evaluate_source
+    from adaptiveclick_med.evaluation import evaluate_source
 
     result = evaluate_source(
         dataset,

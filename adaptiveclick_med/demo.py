@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 
 from adaptiveclick_med.clicks import Clicks
-from adaptiveclick_med.evaluating import open_source
-from adaptiveclick_med.evaluation import EvaluationResult, evaluate_dataset, evaluate_sample, format_table, objects_of
+from adaptiveclick_med.evaluation import (
+    EvaluationResult,
+    evaluate_dataset,
+    evaluate_sample,
+    format_table,
+    objects_of,
+    open_source,
+)
 from adaptiveclick_med.inference import InteractiveSession, Prediction
 from adaptiveclick_med.networks import ClickNetwork
 from adaptiveclick_med.visualize import draw_sessions, save_figure

@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 
 VARIABLE = "ADAPTIVECLICK_SHARED"
 
@@ -49,3 +51,20 @@ def golden(shared: Path) -> Any:
         )
 
     return read
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set "folder": three pictures of 64 x 72 pixels, each with a rectangle and a disk."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.RandomState(0)
+    rows, columns = np.ogrid[:64, :72]
+    for number in range(3):
+        label = np.zeros((64, 72), np.uint8)
+        label[8:30, 6 + 4 * number : 30] = 1
+        label[(rows - 44) ** 2 + (columns - 50 + 4 * number) ** 2 <= 12**2] = 2
+        image = np.clip(60 + 70.0 * label + random.normal(0, 10, label.shape), 0, 255).astype(np.uint8)
+        for kind, array in (("images", image), ("labels", label)):
+            (folder / kind).mkdir(exist_ok=True)
+            Image.fromarray(array).save(folder / kind / f"case_{number}.png")
+    return folder

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from adaptiveclick_med.clicks import Click
 from adaptiveclick_med.data.files import VOLUME_SUFFIXES, file_suffix
+from adaptiveclick_med.data.geometry import PLANES
 from adaptiveclick_med.data.problems import DataSetError
 from adaptiveclick_med.data.registry import Item
 
@@ -20,7 +23,8 @@ def clicked_items(clicks_file: str | Path, dataset_dir: str | Path | None = None
     The file holds a list. An entry has ``image`` (file name), ``clicks`` (a list of [row, column, positive], the first
     one positive) and, for a volume, ``slice`` (index along the array axis of the plane) and ``plane`` (``"axial"``,
     ``"coronal"`` or ``"sagittal"``; by default axial). Rows and columns are those of the picture, or of the slice as
-    :mod:`adaptiveclick_med.data.geometry` shows it.
+    :mod:`adaptiveclick_med.data.geometry` shows it. An image or a slice may come again, for another object; the names
+    then end in ``#2``, ``#3`` and so on.
 
     Args:
         clicks_file: the JSON file.
@@ -53,6 +57,11 @@ def clicked_items(clicks_file: str | Path, dataset_dir: str | Path | None = None
             problems.append(f"entry {number}: {reason}")
     if problems:
         raise DataSetError(f"{clicks_file} cannot be used:\n" + "\n".join(problems))
+    seen: Counter[str] = Counter()
+    for item in items:
+        seen[item["name"]] += 1
+        if seen[item["name"]] > 1:
+            item["name"] = f"{item['name']}#{seen[item['name']]}"
     return items
 
 
@@ -66,7 +75,8 @@ def _item(entry: Any, folder: Path) -> Item:
     for click in entry["clicks"]:
         if not isinstance(click, list) or len(click) != 3 or not isinstance(click[2], bool):
             raise ValueError(f"a click must be [row, column, true or false], got {click!r}")
-        clicks.append((float(click[0]), float(click[1]), click[2]))
+        checked = Click(float(click[0]), float(click[1]), click[2])
+        clicks.append((checked.row, checked.column, checked.positive))
     if not clicks or not clicks[0][2]:
         raise ValueError("the first click must be positive")
     reader: dict[str, Any] = {}
@@ -74,6 +84,10 @@ def _item(entry: Any, folder: Path) -> Item:
     if file_suffix(os.fspath(image)) in VOLUME_SUFFIXES:
         if "slice" not in entry:
             raise ValueError(f"{image} is a volume, so slice is needed")
-        reader = {"plane": entry.get("plane", "axial"), "index": int(entry["slice"])}
+        if type(entry["slice"]) is not int:
+            raise ValueError(f"slice must be a whole number, got {entry['slice']!r}")
+        reader = {"plane": entry.get("plane", "axial"), "index": entry["slice"]}
+        if reader["plane"] not in PLANES:
+            raise ValueError(f"plane must be one of {', '.join(PLANES)}, got {reader['plane']!r}")
         name = f"{name}/{reader['plane']}_{reader['index']:03d}"
     return {"image": os.fspath(image), "clicks": clicks, "name": name, "reader": reader}

@@ -39,6 +39,9 @@ class ClicksUpdate:
             engine: the evaluator.
             batchdata: samples with ``image`` [3, H, W] in [0, 1], ``clicks`` (a list of (row, column, positive)) and
                 ``name``.
+
+        Raises:
+            ValueError: when a sample has no click, or a click cannot be made; the message names the sample.
         """
         network = unwrapped(engine.network)
         network.eval()
@@ -47,8 +50,11 @@ class ClicksUpdate:
             for sample in batchdata:
                 session = InteractiveSession(network, **self.session_options)
                 session.set_image(np.moveaxis(np.asarray(sample["image"]), 0, -1))
-                for row, column, positive in sample["clicks"]:
-                    session.click(row, column, positive)
+                try:
+                    for row, column, positive in sample["clicks"]:
+                        session.click(row, column, positive)
+                except ValueError as error:
+                    raise ValueError(f"{sample['name']}: {error}") from error
                 prediction = session.prediction
                 if prediction is None:
                     raise ValueError(f"{sample['name']} has no click.")

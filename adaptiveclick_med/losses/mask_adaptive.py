@@ -148,7 +148,7 @@ class MaskAdaptiveLoss(_Loss):
         Raises:
             ValueError: when the output has no candidates, or a shape is wrong.
         """
-        if output.mask_logits is None or output.click_logits is None:
+        if isinstance(output, Tensor) or output.mask_logits is None or output.click_logits is None:
             raise ValueError("output must have mask_logits and click_logits; a plain head gives none.")
         points = [(output.mask_logits, output.click_logits)]
         if self.deep_supervision:

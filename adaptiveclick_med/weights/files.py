@@ -94,7 +94,7 @@ def save_weights(
         raise ValueError(f"training must hold plain JSON values: {error}.") from error
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(path) as temporary:
-        safetensors.torch.save_file(state, temporary, metadata={_HEADER_KEY: text})
+        temporary.write_bytes(safetensors.torch.save(state, metadata={_HEADER_KEY: text}))
     return path
 
 

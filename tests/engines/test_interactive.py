@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -32,7 +33,11 @@ def batch() -> dict[str, torch.Tensor]:
     target[:, :, 8:24, 8:24] = 1
     points = torch.full((2, 8, 3), -1.0)
     points[:, 0] = torch.tensor([16.0, 16.0, 0.0])
-    return {"image": torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), "target": target, "points": points}
+    return {
+        "image": torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)),
+        "target": target,
+        "points": points,
+    }
 
 
 def run(update: Any, batches: int = 6) -> tuple[Probe, list[Any]]:
@@ -77,7 +82,7 @@ def test_each_round_adds_a_click_where_the_prediction_is_wrong_and_shows_the_pre
             torch.testing.assert_close(x[:, 3], torch.full_like(x[:, 3], expected))
             assert float(x[:, 5].sum()) == 0.0
             disks.append(x[:, 4])
-        for before, after in zip(disks, disks[1:], strict=False):
+        for before, after in itertools.pairwise(disks):
             assert bool((after >= before).all())
             checked += 1
     assert checked > 10

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from monai.bundle import ConfigWorkflow
-
-from adaptiveclick_med.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "adaptiveclick" / "configs"

@@ -1,22 +1,25 @@
-"""Evaluate a named data set with a network or a baseline: what the command line and the demo share."""
+"""Data sets by name, evaluated with a network or a baseline: what the command line and the demo share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import Dataset
 from monai.transforms import Compose
 
-from adaptiveclick_med.baselines import DiskSession, mean_object_area
+from adaptiveclick_med.baselines import DiskSession
 from adaptiveclick_med.data import get_items
-from adaptiveclick_med.evaluation import EvaluationResult, Session, evaluate_dataset
+from adaptiveclick_med.evaluation.protocol import Session, evaluate_dataset, objects_of
+from adaptiveclick_med.evaluation.results import EvaluationResult
 from adaptiveclick_med.inference import InteractiveSession
 from adaptiveclick_med.transforms import LoadSampled, ScaleToUnitRGBd
 from adaptiveclick_med.weights import load_network
 
-__all__ = ["METHODS", "evaluate_source", "open_source"]
+__all__ = ["METHODS", "evaluate_source", "mean_object_area", "open_source"]
 
 METHODS = ("network", "disk")
 
@@ -33,6 +36,18 @@ def open_source(dataset: str, dataset_dir: str | Path | None = None, **options: 
         ValueError: when the source cannot be read.
     """
     return Dataset(get_items(dataset, dataset_dir, **options), Compose([LoadSampled(), ScaleToUnitRGBd("image")]))
+
+
+def mean_object_area(samples: Iterable[Mapping[str, Any]]) -> float:
+    """Return the mean area in pixels of all objects of samples with ``label`` [L, H, W].
+
+    Raises:
+        ValueError: when there is no object.
+    """
+    areas = [np.count_nonzero(target > 0) for sample in samples for _, target in objects_of(sample["label"])]
+    if not areas:
+        raise ValueError("The samples have no object, so there is no mean area.")
+    return float(np.mean(areas))
 
 
 def evaluate_source(
