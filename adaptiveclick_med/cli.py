@@ -47,6 +47,8 @@ def evaluate(
     """Let the robot user click on every object of a data set and count the clicks."""
     from adaptiveclick_med.evaluation import evaluate_source
 
+    if output_dir.exists() and not output_dir.is_dir():
+        raise NotADirectoryError(f"output_dir is not a folder: {output_dir}.")
     result = evaluate_source(
         dataset,
         dataset_dir,
@@ -81,6 +83,7 @@ def convert_weights(
     arguments = {} if num_heads is None else {"num_heads": num_heads}
     network = load_released(source, image_size, **arguments)
     conversion = convert_released(source, image_size, **arguments)
+    conversion.left_over.extend(name for name in conversion.state if name not in network.state_dict())
     save_weights(target, network, training={"converted_from": source.name}, licence=licence)
     typer.echo(conversion.report())
     typer.echo(f"Written to {target}.")

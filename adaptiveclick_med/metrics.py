@@ -51,7 +51,8 @@ class NumberOfClicks(CumulativeIterationMetric):
     """NoC, NoF and mean IoU over objects, as a MONAI cumulative metric.
 
     Call it with the IoUs of a batch of objects after each click, [B, max_clicks], or with a list of sequences of any
-    length up to that. :meth:`aggregate` gives, for every threshold t in percent:
+    length up to that. A row of NaN is no object and counts nowhere: with several ranks, one without any object adds
+    it, because all must take part in gathering. :meth:`aggregate` gives, for every threshold t in percent:
 
     - ``NoC@t``: mean number of clicks until the IoU reaches t, ``max_clicks`` for an object that never does;
     - ``NoF@t``: how many objects never reach it;
@@ -117,9 +118,9 @@ class NumberOfClicks(CumulativeIterationMetric):
             ValueError: when there is none.
         """
         curves = self.get_buffer()
+        curves = None if curves is None else curves[~curves.isnan().all(1)].double()
         if curves is None or len(curves) == 0:
             raise ValueError("No object was evaluated.")
-        curves = curves.double()
         results: dict[str, float] = {}
         for threshold in self.thresholds:
             reached = curves >= threshold

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from adaptiveclick_med._files import replacing
 from adaptiveclick_med.clicks import Click
@@ -40,18 +40,25 @@ def draw_image(
         clicks: in image pixels.
         title: above the picture.
     """
-    axes.imshow(np.asarray(image), cmap="gray", interpolation="nearest")
+    shown = np.asarray(image)
+    largest = 255.0 if shown.dtype.kind in "iu" or (shown.size and shown.max() > 1) else 1.0
+    axes.imshow((shown / largest).clip(0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     if mask is not None and np.any(mask):
         axes.contourf(np.asarray(mask, float), levels=[0.5, 1.5], colors=[_MASK], alpha=0.35)
-        axes.contour(np.asarray(mask, float), levels=[0.5], colors=[_MASK], linewidths=1.2)
-    if target is not None and np.any(np.asarray(target) > 0):
-        axes.contour(np.asarray(target) > 0, levels=[0.5], colors=[_TARGET], linewidths=1.0)
+        _outline(axes, np.asarray(mask, bool), _MASK, 1.2)
+    if target is not None:
+        _outline(axes, np.asarray(target) > 0, _TARGET, 1.0)
     for number, click in enumerate(clicks, start=1):
         colour = _POSITIVE if click.positive else _NEGATIVE
         axes.plot(click.column, click.row, "o", color=colour, markeredgecolor="white", markersize=6)
         axes.annotate(str(number), (click.column, click.row), color="white", fontsize=7, ha="center", va="center")
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
+
+
+def _outline(axes: Axes, mask: NDArray[np.bool_], colour: str, width: float) -> None:
+    if mask.any() and not mask.all():
+        axes.contour(mask, levels=[0.5], colors=[colour], linewidths=width)
 
 
 def draw_sessions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,11 @@ class NumberOfClicksHandler(IgniteMetricHandler):
         super().__init__(metric, output_transform=lambda output: (output["ious"], None), save_details=False)
 
     def update(self, output: Sequence[Any]) -> None:
-        """Add the IoUs of a batch of objects, which may be none."""
-        if len(output[0]):
-            super().update(output)
+        """Add the IoUs of a batch of objects, which may be none.
+
+        All ranks gather, so a rank that has seen no object adds a row that counts nowhere.
+        """
+        super().update(output if len(output[0]) else ([[math.nan]], None))
 
     def compute(self) -> float:
         """Return the key number over all objects of all ranks."""
@@ -73,7 +76,12 @@ class RobotUserUpdate:
         self.max_clicks = max_clicks
         self.target_iou = target_iou
         self.min_area = min_area
-        self.session_options: dict[str, Any] = {"crop_size": crop_size, "zoom_in": zoom_in, "flip": flip}
+        self.session_options: dict[str, Any] = {
+            "crop_size": crop_size,
+            "zoom_in": zoom_in,
+            "flip": flip,
+            "max_clicks": max_clicks,
+        }
 
     def __call__(self, engine: Any, batchdata: Mapping[str, Any]) -> dict[str, Any]:
         """Evaluate a batch of one sample.

@@ -174,8 +174,10 @@ def evaluate_dataset(
         on_object: called with (sample, target, result) after each object.
 
     Raises:
-        ValueError: when there is no object.
+        ValueError: when there is no object, or ``max_clicks`` is below 1.
     """
+    if max_clicks < 1:
+        raise ValueError(f"max_clicks must be at least 1, got {max_clicks}.")
     stop = max(thresholds) if target_iou is None else target_iou
     results: list[ObjectResult] = []
     for sample in tqdm(samples, desc="evaluating", unit="image", disable=not progress):

@@ -78,9 +78,8 @@ class EvaluationResult:
 
         Each file appears whole or not at all.
         """
-        folder = Path(folder)
+        folder, summary = Path(folder), self.summary()
         folder.mkdir(parents=True, exist_ok=True)
-        summary = self.summary()
         content = {
             "facts": dict(self.facts),
             "max_clicks": self.max_clicks,

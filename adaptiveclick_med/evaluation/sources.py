@@ -101,17 +101,26 @@ def evaluate_source(
     else:
         if weights is None:
             raise ValueError("weights are needed to evaluate a network.")
-        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        session = InteractiveSession(load_network(weights, device=chosen), crop_size)
+        network = load_network(weights, device=_usable_device(device))
+        session = InteractiveSession(network, crop_size, max_clicks=max_clicks)
     samples = open_source(dataset, dataset_dir, section=section, max_samples=max_samples, **split)
     facts = {
         "dataset": dataset,
         "section": section,
         "method": method,
-        "weights": None if weights is None else str(weights),
+        "weights": str(weights) if method == "network" else None,
         "max_samples": max_samples,
         "min_area": min_area,
         "val_fraction": val_fraction,
         "split_seed": split_seed,
     }
     return evaluate_dataset(samples, session, max_clicks=max_clicks, min_area=min_area, facts=facts, progress=progress)
+
+
+def _usable_device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # PyTorch's words for a device that it does not have
+        raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device

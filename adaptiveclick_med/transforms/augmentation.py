@@ -11,6 +11,7 @@ from monai.config import KeysCollection
 from monai.transforms import (
     Compose,
     Identityd,
+    Lambdad,
     MapTransform,
     OneOf,
     RandAdjustContrastd,
@@ -34,6 +35,7 @@ __all__ = ["RECIPES", "RandWindowd", "augmentation"]
 
 _KEYS = ("image", "label")
 _MODES = ("bilinear", "nearest")
+_RESIZE_MODES = ("bilinear", "nearest-exact")
 RECIPES = ("medical", "sbd", "coco_lvis", "none")
 
 
@@ -66,7 +68,7 @@ class RandWindowd(RandomizableTransform, MapTransform):
         smallest: float = 0.6,
         max_aspect: float = 1.25,
         object_probability: float = 0.9,
-        mode: Sequence[str] = _MODES,
+        mode: Sequence[str] = _RESIZE_MODES,
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob=1.0)
@@ -118,9 +120,12 @@ def augmentation(recipe: str = "medical", crop_size: int | Sequence[int] = 448) 
     """Return the random transforms of a recipe, for ``image`` [3, H, W] in [0, 1] and ``label`` [L, H, W].
 
     ``"sbd"`` and ``"coco_lvis"`` are the paper's (Sec. IV-A): random resizing, flips, for SBD also quarter turns, small
-    shifts and rotations; padding and a random crop; brightness, contrast and colour. ``"medical"`` enlarges small
-    images to the crop, zooms wider, rotates freely, and changes contrast, gamma and noise instead of colour.
-    ``"none"`` enlarges, pads and crops only.
+    shifts and rotations; padding and a random crop; brightness, contrast and colour. ``"medical"`` cuts windows of all
+    scales (:class:`RandWindowd`), turns freely, and changes contrast, gamma and noise instead of colour. ``"none"``
+    only cuts windows.
+
+    Object ids stay what they are, unless one is 2**24 or above. MONAI resamples in float32, which cannot hold such an
+    id, so all objects of that label are numbered anew.
 
     Args:
         recipe: one of :data:`RECIPES`.
@@ -132,11 +137,13 @@ def augmentation(recipe: str = "medical", crop_size: int | Sequence[int] = 448) 
     if recipe not in RECIPES:
         raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}.")
     size = (crop_size, crop_size) if isinstance(crop_size, int) else tuple(crop_size)
+    numbers = Lambdad("label", _exact_numbers)
     if recipe == "none":
-        return Compose([RandWindowd(size=size)])
+        return Compose([numbers, RandWindowd(size=size)])
     if recipe == "medical":
         return Compose(
             [
+                numbers,
                 RandWindowd(size=size),
                 _any_flip(),
                 RandRotate90d(_KEYS, prob=0.5 if size[0] == size[1] else 0.0, max_k=3),
@@ -173,11 +180,19 @@ def augmentation(recipe: str = "medical", crop_size: int | Sequence[int] = 448) 
     else:
         geometry = [_zoom(0.75, 1.40), RandFlipd(_KEYS, prob=0.5, spatial_axis=1)]
     rgb_shift = RandShiftIntensityd("image", offsets=10 / 255, prob=0.75, channel_wise=True)
-    return Compose([*geometry, *crop, *_brightness_and_contrast(), rgb_shift, _clip()])
+    return Compose([numbers, *geometry, *crop, *_brightness_and_contrast(), rgb_shift, _clip()])
+
+
+def _exact_numbers(label: Tensor) -> Tensor:
+    """Renumber the objects of a label where float32 cannot hold a number."""
+    if int(label.max()) < 2**24:
+        return label
+    values, places = torch.as_tensor(label).unique(return_inverse=True)
+    return torch.where(label > 0, places - int((values <= 0).sum()) + 1, label)
 
 
 def _zoom(low: float, high: float) -> RandZoomd:
-    return RandZoomd(_KEYS, prob=1.0, min_zoom=low, max_zoom=high, mode=_MODES, keep_size=False)
+    return RandZoomd(_KEYS, prob=1.0, min_zoom=low, max_zoom=high, mode=_RESIZE_MODES, keep_size=False)
 
 
 def _any_flip() -> OneOf:

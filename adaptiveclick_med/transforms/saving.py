@@ -79,7 +79,9 @@ class SaveMaskd(MapTransform):
         shape = tuple(int(side) for side in np.asarray(meta["volume_shape"]).ravel())
         volume = np.zeros(shape, dtype=np.uint8)
         slice_plane(affine, str(meta["plane"])).put(volume, int(meta["slice_index"]), mask.astype(np.uint8))
+        image = nibabel.Nifti1Image(volume, affine)
+        image.header.set_xyzt_units("mm")
         path = self.output_dir / f"{stem}.nii.gz"
         with replacing(path) as temporary:
-            nibabel.save(nibabel.Nifti1Image(volume, affine), temporary)
+            nibabel.save(image, temporary)
         return path

@@ -114,7 +114,7 @@ def test_indices() -> None:
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ClickTrainingDataset(**{"items": items(1, 1), "transform": Draw(), **arguments})
+        ClickTrainingDataset(**{"data": items(1, 1), "transform": Draw(), **arguments})
 
 
 def test_missing_target() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptiveclick_med.networks import AdaptiveClick, SimpleClick
-from adaptiveclick_med.weights import load_network, save_weights, start_network
+from adaptiveclick_med.weights import load_network, network_for, save_weights, start_network
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +66,43 @@ def test_a_pretrained_encoder(tmp_path):
     torch.save({"model": model.state_dict()}, tmp_path / "mae.pth")
     started = start_network("SimpleClick", "nano", image_size=32, pretrained_encoder=tmp_path / "mae.pth")
     assert torch.equal(started.encoder.blocks[3].mlp.fc1.weight, model.blocks[3].mlp.fc1.weight)
+
+
+def test_the_network_of_a_file(tmp_path, network, caplog):
+    path = save_weights(tmp_path / "w.safetensors", network)
+    loaded = network_for(path, "base", "AdaptiveClick")
+    assert isinstance(loaded, SimpleClick)
+    assert not loaded.training
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in loaded.state_dict().items())
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("name", ["AdaptiveClick", "SimpleClick"])
+def test_a_fresh_network_where_there_is_no_file(tmp_path, name, caplog):
+    fresh = network_for(tmp_path / "none.safetensors", "nano", name)
+    assert type(fresh).__name__ == name
+    assert not fresh.training
+    assert fresh.arguments["embed_dim"] == 96
+    assert f"There is no weight file {tmp_path / 'none.safetensors'}: the network is untrained." in caplog.text
+    with pytest.raises(ValueError, match="preset must be one of"):
+        network_for(tmp_path / "none.safetensors", "giant")
+
+
+def test_a_damaged_file_is_no_missing_file(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="truncated, damaged or no checkpoint"):
+        network_for(tmp_path / "w.safetensors", "nano")
+
+
+def test_a_released_checkpoint_is_loaded_and_moved(tmp_path, released, network):
+    torch.save({"state_dict": released(network)}, tmp_path / "released.pth")
+    loaded = load_network(tmp_path / "released.pth", device=torch.device("cpu"))
+    assert isinstance(loaded, SimpleClick)
+    assert loaded.arguments["image_size"] == 448
+    x = torch.rand(1, 6, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(load_network(tmp_path / "released.pth")(x), loaded(x))
+    assert torch.equal(loaded.head.classifier.weight, network.head.classifier.weight)
+    assert start_network(initial_weights=tmp_path / "released.pth").training
+    with pytest.raises(FileNotFoundError, match="There is no weight file"):
+        start_network(initial_weights=tmp_path / "missing.pth")

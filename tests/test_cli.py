@@ -1,0 +1,267 @@
+"""The command line: what it writes, and that an expected error is one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from adaptiveclick_med import cli
+from adaptiveclick_med.evaluation import evaluate_source
+from adaptiveclick_med.networks import AdaptiveClick, SimpleClick
+from adaptiveclick_med.weights import load_weights, read_header, save_weights, start_network
+
+Released = Callable[[Any], dict[str, torch.Tensor]]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    network = start_network("AdaptiveClick", "nano", image_size=64)
+    return save_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", network)
+
+
+@pytest.fixture(scope="module", params=["AdaptiveClick", "SimpleClick"])
+def network(request: pytest.FixtureRequest) -> Any:
+    return start_network(request.param, "nano", image_size=32).eval()
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+class TestEvaluate:
+    def test_a_network(self, picture_folder: Path, weights: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "new" / "out"
+        output = run(
+            *("evaluate", "--dataset", "folder", "--dataset_dir", picture_folder, "--weights", weights),
+            *("--output_dir", folder, "--section", "validation", "--max_clicks", 2, "--device", "cpu"),
+        )
+        content = json.loads((folder / "results.json").read_text())
+        options: dict[str, Any] = {"section": "validation", "max_clicks": 2, "progress": False}
+        direct = evaluate_source("folder", picture_folder, weights=weights, **options)
+        assert [item["ious"] for item in content["objects"]] == [item.ious for item in direct.objects]
+        assert content["facts"] == direct.facts
+        assert content["facts"]["weights"] == str(weights)
+        with (folder / "summary.csv").open() as file:
+            (summary,) = csv.DictReader(file)
+        assert float(summary["NoC@90"]) == direct.summary()["NoC@90"]
+        with (folder / "objects.csv").open() as file:
+            assert [row["name"] for row in csv.DictReader(file)] == [item.name for item in direct.objects]
+        assert "NoC@85" in output and f"Written to {folder}." in output
+
+    def test_the_trivial_baseline(self, picture_folder: Path, tmp_path: Path) -> None:
+        output = run(
+            *("evaluate", "--dataset", "folder", "--dataset_dir", picture_folder, "--method", "disk"),
+            *("--output_dir", tmp_path, "--max_clicks", 3),
+        )
+        content = json.loads((tmp_path / "results.json").read_text())
+        assert (content["facts"]["method"], content["facts"]["weights"]) == ("disk", None)
+        assert content["summary"]["objects"] == 6
+        table = [line for line in output.splitlines() if line.startswith("folder")]
+        assert table[0].split()[1:3] == ["6", f"{content['summary']['NoC@85']:.3f}"]
+
+    def test_every_option_arrives(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        seen: dict[str, Any] = {}
+
+        class Result:
+            def save(self, folder: Path) -> None:
+                seen["folder"] = folder
+
+            def table(self) -> str:
+                return "TABLE"
+
+        def fake(dataset: str, dataset_dir: Path | None, **options: Any) -> Result:
+            seen.update(options, dataset=dataset, dataset_dir=dataset_dir)
+            return Result()
+
+        monkeypatch.setattr("adaptiveclick_med.evaluation.evaluate_source", fake)
+        output = run(
+            *("evaluate", "--dataset", "coco", "--output_dir", tmp_path, "--weights", "w.pth", "--dataset_dir", "d"),
+            *("--section", "training", "--val_fraction", 0.4, "--split_seed", 7, "--max_samples", 5),
+            *("--max_clicks", 9, "--min_area", 11, "--crop_size", 224, "--device", "cuda:1", "--skip_bad_files"),
+        )
+        chosen = {"section": "training", "val_fraction": 0.4, "split_seed": 7, "max_samples": 5, "max_clicks": 9}
+        where = {"dataset": "coco", "dataset_dir": Path("d"), "weights": Path("w.pth"), "method": "network"}
+        rest = {"min_area": 11, "crop_size": 224, "device": "cuda:1", "on_error": "skip", "folder": tmp_path}
+        assert seen == {**where, **chosen, **rest}
+        assert output == f"TABLE\nWritten to {tmp_path}.\n"
+        run("evaluate", "--dataset", "phantoms", "--output_dir", tmp_path)
+        assert (seen["on_error"], seen["section"], seen["dataset_dir"], seen["device"]) == ("raise", "all", None, None)
+
+
+class TestConvertWeights:
+    def test_a_released_checkpoint(self, tmp_path: Path, released: Released, network: Any) -> None:
+        source, target = tmp_path / "released.pth", tmp_path / "new" / "ours.safetensors"
+        state = {f"module.{name}": tensor for name, tensor in released(network).items()}
+        torch.save({"state_dict": {**state, "criterion.weight": torch.ones(2)}, "config": {"class": "x"}}, source)
+        output = run("convert-weights", source, target, "--image_size", 32, "--licence", "CC-BY-4.0")
+        converted = load_weights(target)
+        assert type(converted) is type(network)
+        x = torch.rand(2, 6, 32, 32)
+        with torch.no_grad():
+            assert torch.equal(converted(x), network(x))
+        header = read_header(target)
+        assert header["licence"] == "CC-BY-4.0"
+        assert header["training"] == {"converted_from": "released.pth"}
+        first, *lines = output.splitlines()
+        assert first == f"{type(network).__name__}: {len(state) - 2} keys used, 3 without effect"
+        assert sorted(lines) == [
+            *("  without effect: backbone.cls_token", "  without effect: backbone.head.weight"),
+            "  without effect: criterion.weight",
+            f"Written to {target}.",
+        ]
+
+    def test_other_sizes_and_heads(self, tmp_path: Path, released: Released) -> None:
+        network = start_network("SimpleClick", "nano", image_size=32)
+        torch.save(released(network), tmp_path / "released.pth")
+        run("convert-weights", tmp_path / "released.pth", tmp_path / "a.safetensors")
+        assert load_weights(tmp_path / "a.safetensors").arguments["image_size"] == 448
+        run("convert-weights", tmp_path / "released.pth", tmp_path / "b.safetensors", "--num_heads", 6)
+        assert load_weights(tmp_path / "b.safetensors").arguments["num_heads"] == 6
+
+    def test_what_is_left_over_is_named(self, tmp_path: Path, released: Released) -> None:
+        state = released(start_network("AdaptiveClick", "nano", image_size=32))
+        # a known name that this network has no place for, and an unknown one
+        state["pixel_decoder.input_proj.9.0.weight"] = torch.ones(1)
+        state["extra"] = torch.ones(1)
+        torch.save(state, tmp_path / "released.pth")
+        output = run("convert-weights", tmp_path / "released.pth", tmp_path / "a.safetensors", "--image_size", 32)
+        assert "left over: extra\n" in output
+        assert "left over: pixel_decoder.input_proj.9.0.weight\n" in output
+        assert isinstance(load_weights(tmp_path / "a.safetensors"), AdaptiveClick)
+
+
+class TestErrors:
+    def fail(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["adaptiveclick-med", *map(str, arguments)])
+        with pytest.raises(SystemExit) as error:
+            cli.main()
+        assert error.value.code == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        lines = err.splitlines()
+        assert lines[-1].startswith("adaptiveclick-med: ") and len(lines) == 1, err
+        return lines[0].removeprefix("adaptiveclick-med: ")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--dataset", "folder", "--weights", "{tmp}/none.safetensors"], "There is no weight file {tmp}/none"),
+            (["--dataset", "folder", "--weights", "{tmp}/damaged.pth"], "{tmp}/damaged.pth is"),
+            (["--dataset", "folder"], "weights are needed"),
+            (["--dataset", "fodler", "--method", "disk"], "unknown dataset 'fodler'; valid names are coco, folder"),
+            (["--dataset", "folder", "--method", "disk", "--dataset_dir", "{tmp}/none"], "does not exist: {tmp}/none"),
+            (["--dataset", "folder", "--method", "disk", "--dataset_dir", "{tmp}/damaged.pth"], "is not a folder"),
+            (["--dataset", "folder", "--method", "disk", "--dataset_dir", "{tmp}/empty"], "{tmp}/empty"),
+            (["--dataset", "folder", "--method", "disk", "--section", "test"], "section must be one of"),
+            (["--dataset", "folder", "--method", "disk", "--val_fraction", "1.5"], "val_fraction must be"),
+            (["--dataset", "folder", "--method", "disk", "--max_samples", "0"], "max_samples must be at least 1"),
+            (["--dataset", "folder", "--method", "disk", "--max_clicks", "0"], "max_clicks must be at least 1, got 0"),
+            (["--dataset", "folder", "--weights", "{weights}", "--device", "gpu"], "device 'gpu' cannot be used"),
+            (["--dataset", "folder", "--weights", "{weights}", "--crop_size", "0"], "crop_size must be"),
+        ],
+    )
+    def test_evaluate(
+        self,
+        picture_folder: Path,
+        weights: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        arguments: list[str],
+        message: str,
+    ) -> None:
+        (tmp_path / "damaged.pth").write_bytes(b"PK\x03\x04 half")
+        (tmp_path / "empty").mkdir()
+        given = [argument.format(tmp=tmp_path, weights=weights) for argument in arguments]
+        if "--dataset_dir" not in given:
+            given += ["--dataset_dir", str(picture_folder)]
+        found = self.fail(monkeypatch, capsys, "evaluate", *given, "--output_dir", tmp_path / "out")
+        assert message.format(tmp=tmp_path) in found
+        assert not (tmp_path / "out").exists()
+
+    def test_the_output_folder_is_a_file(
+        self,
+        picture_folder: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        (tmp_path / "out").write_text("mine")
+        monkeypatch.setattr("adaptiveclick_med.evaluation.evaluate_source", None)  # not even begun
+        common = ("evaluate", "--dataset", "folder", "--dataset_dir", picture_folder, "--method", "disk")
+        found = self.fail(monkeypatch, capsys, *common, "--output_dir", tmp_path / "out")
+        assert found == f"output_dir is not a folder: {tmp_path / 'out'}."
+        assert (tmp_path / "out").read_text() == "mine"
+
+    @pytest.mark.parametrize(
+        ("source", "target", "options", "message"),
+        [
+            ("none.pth", "a.safetensors", [], "There is no weight file"),
+            ("released.pth", "a.pth", [], "path must end in .safetensors, got 'a.pth'"),
+            ("resnet.pth", "a.safetensors", [], "neither a released AdaptiveClick"),
+            ("truncated.pth", "a.safetensors", [], "truncated.pth is truncated, damaged or no checkpoint"),
+            ("released.pth", "a.safetensors", ["--image_size", "30"], "the image is 30 x 30 pixels"),
+            ("released.pth", "a.safetensors", ["--num_heads", "7"], "num_heads"),
+            ("odd.pth", "a.safetensors", [], "num_heads must be given: no preset has the encoder width 40"),
+        ],
+    )
+    def test_convert_weights(
+        self,
+        tmp_path: Path,
+        released: Released,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        source: str,
+        target: str,
+        options: list[str],
+        message: str,
+    ) -> None:
+        torch.save(released(start_network("SimpleClick", "nano", image_size=32)), tmp_path / "released.pth")
+        odd = SimpleClick(
+            32, patch_size=8, embed_dim=40, depth=4, num_heads=5, pyramid_channels=(8, 8, 8, 8), head_dim=8
+        )
+        torch.save(released(odd), tmp_path / "odd.pth")
+        torch.save({"conv1.weight": torch.ones(1)}, tmp_path / "resnet.pth")
+        (tmp_path / "truncated.pth").write_bytes((tmp_path / "odd.pth").read_bytes()[:-500])
+        found = self.fail(
+            monkeypatch, capsys, "convert-weights", tmp_path / source, tmp_path / "new" / target, *options
+        )
+        assert message in found
+        assert not (tmp_path / "new").exists()
+
+    def test_demo(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "out"
+        found = self.fail(monkeypatch, capsys, "demo", "--bundle", tmp_path / "none", "--output_dir", out)
+        assert found.startswith(f"There is no bundle in {tmp_path / 'none'}")
+        assert not out.exists()
+
+    def test_wrong_usage_is_told(self) -> None:
+        for arguments in (["evaluate"], ["evaluate", "--dataset", "x", "--output_dir", "y", "--method", "square"]):
+            result = CliRunner().invoke(cli.app, arguments)
+            assert result.exit_code == 2
+        assert CliRunner().invoke(cli.app, ["--help"]).exit_code == 0
+
+    def test_a_real_process(self, tmp_path: Path, picture_folder: Path) -> None:
+        command = [
+            *(sys.executable, "-m", "adaptiveclick_med.cli", "evaluate", "--dataset", "folder"),
+            *("--dataset_dir", str(picture_folder), "--weights", str(tmp_path / "none.pth")),
+            *("--output_dir", str(tmp_path / "out")),
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr == f"adaptiveclick-med: There is no weight file {tmp_path / 'none.pth'}.\n"
+        assert not (tmp_path / "out").exists()
