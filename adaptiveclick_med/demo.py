@@ -114,6 +114,8 @@ def _rows(network: ClickNetwork, count: int = 4) -> list[Any]:
     rows = []
     for index, sample in enumerate(_samples(max_samples=count)):
         targets = sorted((target for _, target in objects_of(sample["label"], 60)), key=lambda t: int((t > 0).sum()))
+        if not targets:
+            continue
         target = targets[index * (len(targets) - 1) // max(1, count - 1)]
         image = np.moveaxis(np.asarray(sample["image"]), 0, -1)
         predictions: list[Prediction] = []

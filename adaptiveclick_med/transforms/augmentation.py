@@ -55,6 +55,7 @@ class RandWindowd(RandomizableTransform, MapTransform):
         smallest: smallest window as a fraction of a small image.
         max_aspect: largest change of the aspect ratio.
         object_probability: probability that the window is placed on an object.
+        whole_probability: probability that the window is the whole image, as at every first click.
         mode: interpolation of each key.
     """
 
@@ -68,6 +69,7 @@ class RandWindowd(RandomizableTransform, MapTransform):
         smallest: float = 0.6,
         max_aspect: float = 1.25,
         object_probability: float = 0.9,
+        whole_probability: float = 0.25,
         mode: Sequence[str] = _RESIZE_MODES,
     ) -> None:
         MapTransform.__init__(self, keys)
@@ -78,6 +80,7 @@ class RandWindowd(RandomizableTransform, MapTransform):
         self.smallest = smallest
         self.max_aspect = max_aspect
         self.object_probability = object_probability
+        self.whole_probability = whole_probability
         self.resize = Resized(self.keys, self.size, mode=tuple(mode))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -85,6 +88,8 @@ class RandWindowd(RandomizableTransform, MapTransform):
         result = dict(data)
         label = result[self.label_key]
         shape = (int(label.shape[-2]), int(label.shape[-1]))
+        if self.R.random_sample() < self.whole_probability:
+            return self.resize(result)
         longer = max(shape)
         side = longer * math.exp(-self.R.uniform(0.0, math.log(longer / self._smallest_side(longer))))
         aspect = math.exp(self.R.uniform(-1.0, 1.0) * 0.5 * math.log(self.max_aspect))
