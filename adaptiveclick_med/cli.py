@@ -78,13 +78,11 @@ def convert_weights(
     licence: Annotated[Optional[str], typer.Option("--licence", help="Licence of the weights.")] = None,
 ) -> None:
     """Convert a released checkpoint, reporting every key used, unused or left over."""
-    from adaptiveclick_med.weights import convert_released, load_released, save_weights
+    from adaptiveclick_med.weights import convert_released, network_of, save_weights
 
     arguments = {} if num_heads is None else {"num_heads": num_heads}
-    network = load_released(source, image_size, **arguments)
     conversion = convert_released(source, image_size, **arguments)
-    conversion.left_over.extend(name for name in conversion.state if name not in network.state_dict())
-    save_weights(target, network, training={"converted_from": source.name}, licence=licence)
+    save_weights(target, network_of(conversion), training={"converted_from": source.name}, licence=licence)
     typer.echo(conversion.report())
     typer.echo(f"Written to {target}.")
 

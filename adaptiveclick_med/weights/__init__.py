@@ -5,7 +5,7 @@ from __future__ import annotations
 from adaptiveclick_med.weights.files import load_weights, read_header, read_state, save_weights
 from adaptiveclick_med.weights.network import load_network, network_for, start_network
 from adaptiveclick_med.weights.pretrained import MAE_MODELS, initialise_encoder
-from adaptiveclick_med.weights.released import Conversion, convert_released, load_released
+from adaptiveclick_med.weights.released import Conversion, convert_released, load_released, network_of
 
 __all__ = [
     "MAE_MODELS",
@@ -16,6 +16,7 @@ __all__ = [
     "load_released",
     "load_weights",
     "network_for",
+    "network_of",
     "read_header",
     "read_state",
     "save_weights",

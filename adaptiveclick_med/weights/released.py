@@ -19,7 +19,7 @@ from adaptiveclick_med.weights.files import read_state
 
 from timm.layers.pos_embed import resample_abs_pos_embed  # isort: skip
 
-__all__ = ["Conversion", "convert_released", "load_released"]
+__all__ = ["Conversion", "convert_released", "load_released", "network_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def load_released(
 ) -> ClickNetwork:
     """Build the network of a released checkpoint and fill it; the network class is told from the keys.
 
-    Every key without effect is logged at level INFO, every unknown one at level WARNING.
+    Keys without effect and unknown ones are logged, see :func:`network_of`.
 
     Args:
         source: path, or a dictionary already read.
@@ -173,7 +173,23 @@ def load_released(
         FileNotFoundError: when ``source`` is a path and there is no such file.
         ValueError: when the checkpoint cannot be read or converted, or lacks tensors.
     """
-    conversion = convert_released(source, image_size, **arguments)
+    return network_of(convert_released(source, image_size, **arguments))
+
+
+def network_of(conversion: Conversion) -> ClickNetwork:
+    """Build the network of a conversion and fill it; missing and left-over names are added to the conversion.
+
+    Every key without effect is logged at level INFO, every unknown one at level WARNING.
+
+    Args:
+        conversion: what :func:`convert_released` gave.
+
+    Returns:
+        An ``AdaptiveClick`` or ``SimpleClick`` in evaluation mode.
+
+    Raises:
+        ValueError: when the checkpoint lacks tensors, or its shapes do not fit the arguments.
+    """
     network = NETWORKS[conversion.network](**conversion.arguments)
     expected = network.state_dict()
     conversion.missing.extend(name for name in expected if name not in conversion.state)
