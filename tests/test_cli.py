@@ -160,7 +160,10 @@ class TestErrors:
             (["--dataset", "folder", "--weights", "{tmp}/none.safetensors"], "There is no weight file {tmp}/none"),
             (["--dataset", "folder", "--weights", "{tmp}/damaged.pth"], "{tmp}/damaged.pth is"),
             (["--dataset", "folder"], "weights are needed"),
-            (["--dataset", "fodler", "--method", "disk"], "unknown dataset 'fodler'; valid names are coco, folder"),
+            (
+                ["--dataset", "fodler", "--method", "disk"],
+                "unknown dataset 'fodler'; valid names are berkeley, brats, coco",
+            ),
             (["--dataset", "folder", "--method", "disk", "--dataset_dir", "{tmp}/none"], "does not exist: {tmp}/none"),
             (["--dataset", "folder", "--method", "disk", "--dataset_dir", "{tmp}/damaged.pth"], "is not a folder"),
             (["--dataset", "folder", "--method", "disk", "--dataset_dir", "{tmp}/empty"], "{tmp}/empty"),

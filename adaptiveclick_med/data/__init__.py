@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptiveclick_med.data.problems import DataSetError, Problems
-from adaptiveclick_med.data.registry import Item, Source, get_source, register_source, source_names
+from adaptiveclick_med.data.registry import Benchmark, Item, Source, get_source, register_source, source_names
 from adaptiveclick_med.data.splits import SECTIONS, split_items, spread_samples
 
 if TYPE_CHECKING:
     from adaptiveclick_med.data.training import ClickTrainingDataset
 
 __all__ = [
+    "Benchmark",
     "ClickTrainingDataset",
     "DataSetError",
     "Item",
@@ -39,10 +40,12 @@ def get_items(
 
     Args:
         dataset: name of a source, in upper or lower case: ``"phantoms"`` (made on the fly, needs no folder),
-            ``"sstem"``, ``"folder"`` (your own images and masks) or ``"coco"``; :func:`source_names` lists all.
-        dataset_dir: the folder of the data set; without effect for ``"phantoms"``.
+            ``"folder"`` (your own images and masks), ``"mixed"`` (several sources together) or a published data set;
+            :func:`source_names` lists all.
+        dataset_dir: the folder of the data set; without effect for ``"phantoms"`` and ``"mixed"``.
         section: ``"training"``, ``"validation"`` or ``"all"``. Items of one group (case, section, picture) are never in
-            both sections. ``"sstem"`` validates on its last sections, other sources on a seeded choice of groups.
+            both sections. Published sections are kept where there are any, ``"sstem"`` validates on its last sections,
+            other sources on a seeded choice of groups.
         val_fraction: share of the groups that validate, in (0, 1); at least one group validates and at least one trains
             when there are two or more.
         seed: seed of the split, of the choice for ``max_samples``, and of the phantoms.
@@ -76,13 +79,16 @@ def get_items(
         valid = ", ".join(source.options) or "none"
         raise ValueError(f"unknown option {', '.join(unknown)} for dataset {source.name!r}; its options are: {valid}.")
     problems = Problems(on_error)
+    split = {"section": section, "val_fraction": val_fraction}
+    options.update({name: split[name] for name in source.split_arguments})
     items = source.list_items(dataset_dir, seed=seed, problems=problems, **options)
     where = source.name if dataset_dir is None else f"{source.name!r} in {dataset_dir}"
     problems.settle(where)
     if not items:
         raise DataSetError(f"the data set {where} has no usable item.")
-    validation = source.validation_groups(items, val_fraction, seed) if section != "all" else set()
-    return spread_samples(split_items(items, section, validation), max_samples, seed)
+    if section != "all" and "section" not in source.split_arguments:
+        items = split_items(items, section, source.validation_groups(items, val_fraction, seed))
+    return spread_samples(items, max_samples, seed)
 
 
 def __getattr__(name: str) -> Any:

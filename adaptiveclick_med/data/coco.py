@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptiveclick_med.data.layers import stack_objects
 from adaptiveclick_med.data.problems import DataSetError, Problems
 from adaptiveclick_med.data.registry import Item, Source, existing_folder
 
@@ -66,7 +67,7 @@ def list_items(
         items.append(
             {
                 "image": str(path),
-                "label": {"size": size, "objects": entries},
+                "label": {"format": "coco", "size": size, "objects": entries},
                 "name": name,
                 "group": name,
                 "source": "coco",
@@ -122,8 +123,8 @@ def decode_annotation(label: Mapping[str, Any]) -> NDArray[np.int32]:
     """Draw the objects of one picture.
 
     Args:
-        label: ``size``: [height, width] in pixels; ``objects``: each with a ``segmentation`` (polygons, RLE or
-            compressed RLE) and ``crowd``.
+        label: ``format``: ``"coco"``; ``size``: [height, width] in pixels; ``objects``: each with a ``segmentation``
+            (polygons, RLE or compressed RLE) and ``crowd``.
 
     Returns:
         [L, H, W] int32: object n of the list has number n, from 1. Each object goes to the first layer where it meets
@@ -133,8 +134,8 @@ def decode_annotation(label: Mapping[str, Any]) -> NDArray[np.int32]:
     from pycocotools import mask as coco_mask
 
     height, width = label["size"]
-    layers: list[NDArray[np.int32]] = [np.zeros((height, width), dtype=np.int32)]
     crowd = np.zeros((height, width), dtype=bool)
+    masks, numbers = [], []
     for number, entry in enumerate(label["objects"], start=1):
         outline = entry["segmentation"]
         if isinstance(outline, list):
@@ -149,14 +150,11 @@ def decode_annotation(label: Mapping[str, Any]) -> NDArray[np.int32]:
         if entry["crowd"]:
             crowd |= region
             continue
-        free = next((layer for layer in layers if not layer[region].any()), None)
-        if free is None:
-            free = np.zeros((height, width), dtype=np.int32)
-            layers.append(free)
-        free[region] = number
-    stacked = np.stack(layers)
-    stacked[:, crowd & ~stacked.any(axis=0)] = -1
-    return stacked
+        masks.append(region)
+        numbers.append(number)
+    layers = stack_objects(masks, (height, width), numbers)
+    layers[:, crowd & ~layers.any(axis=0)] = -1
+    return layers
 
 
 SOURCE = Source("coco", list_items)

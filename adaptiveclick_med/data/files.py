@@ -18,6 +18,7 @@ __all__ = [
     "Volume",
     "file_stem",
     "file_suffix",
+    "is_volume",
     "picture_size",
     "read_picture",
     "read_volume",
@@ -71,10 +72,15 @@ def file_stem(path: str | Path) -> str:
     return name[: len(name) - len(file_suffix(path))]
 
 
+def is_volume(path: str | Path) -> bool:
+    """Tell whether a path is a volume: a file with the suffix of one, or a folder, which stands for a DICOM series."""
+    return file_suffix(path) in VOLUME_SUFFIXES or Path(path).is_dir()
+
+
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
     """Turn any failure of a reading library into one error that names the file."""
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise _unreadable(path, "there is no such file")
     try:
         yield
@@ -144,6 +150,16 @@ def volume_header(path: str | Path) -> tuple[tuple[int, int, int], NDArray[np.fl
         import SimpleITK
 
         reader = SimpleITK.ImageFileReader()
+        if Path(path).is_dir():
+            files = _dicom_series(path)
+            reader.SetFileName(files[0])
+            reader.ReadImageInformation()
+            (i, j), affine = reader.GetSize()[:2], _itk_affine(reader)
+            if len(files) > 1:
+                reader.SetFileName(files[-1])
+                reader.ReadImageInformation()
+                affine[:3, 2] = (_itk_affine(reader)[:3, 3] - affine[:3, 3]) / (len(files) - 1)
+            return (int(i), int(j), len(files)), affine
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
         i, j, k = (*reader.GetSize(), 1)[:3]
@@ -151,7 +167,9 @@ def volume_header(path: str | Path) -> tuple[tuple[int, int, int], NDArray[np.fl
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Read a NIfTI, NRRD, MHA or MHD volume. Float64 and int64 voxels are kept as float32 and int32 to save memory.
+    """Read a NIfTI, NRRD, MHA or MHD volume, or the DICOM series of a folder.
+
+    Float64 and int64 voxels are kept as float32 and int32 to save memory.
 
     Raises:
         UnreadableFileError: when the file is not a volume, is damaged, or has more than four dimensions.
@@ -185,7 +203,7 @@ def _read_nifti(path: str | Path) -> Volume:
 def _read_itk(path: str | Path) -> Volume:
     import SimpleITK
 
-    image = SimpleITK.ReadImage(str(path))
+    image = SimpleITK.ReadImage(_dicom_series(path) if Path(path).is_dir() else str(path))
     array = SimpleITK.GetArrayFromImage(image)
     vector = image.GetNumberOfComponentsPerPixel() > 1
     spatial = image.GetDimension()
@@ -200,6 +218,16 @@ def _read_itk(path: str | Path) -> Volume:
             f"it has shape {list(array.shape)}; three dimensions, or four with channels last, are expected"
         )
     return Volume(_native(array), _itk_affine(image))
+
+
+def _dicom_series(folder: str | Path) -> list[str]:
+    """Return the files of the one DICOM series of a folder, in the order of their positions."""
+    import SimpleITK
+
+    series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise ValueError(f"it holds {len(series)} DICOM series, one is expected")
+    return list(SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
 
 
 def _itk_affine(image: Any) -> NDArray[np.float64]:

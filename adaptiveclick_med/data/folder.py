@@ -8,29 +8,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from adaptiveclick_med.data.files import (
-    VOLUME_SUFFIXES,
-    file_suffix,
-    picture_size,
-    read_picture,
-    read_volume,
-    volume_header,
-)
+from adaptiveclick_med.data.files import is_volume, picture_size, read_picture
 from adaptiveclick_med.data.folder_layout import Pair, find_pairs
-from adaptiveclick_med.data.geometry import PLANES, slice_plane
-from adaptiveclick_med.data.labels import (
-    LABEL_TYPES,
-    check_label,
-    label_layers,
-    largest_object,
-    picture_label,
-    slice_areas,
-)
+from adaptiveclick_med.data.labels import LABEL_TYPES, check_label, largest_object, picture_label
 from adaptiveclick_med.data.problems import Problems
 from adaptiveclick_med.data.registry import Item, Source
+from adaptiveclick_med.data.volumes import LabelMeaning, SliceRule, check_tolerance, scan_volume, slice_item, times
 
 __all__ = ["SOURCE", "list_items"]
 
@@ -44,7 +27,9 @@ def list_items(
     label_dir: str | Path | None = None,
     label_type: str = "auto",
     ignore_value: int | None = None,
+    labels: Sequence[int] | None = None,
     plane: str = "axial",
+    slices: str = "all",
     min_area: int = 20,
     every: int = 1,
     group_pattern: str | None = None,
@@ -67,9 +52,11 @@ def list_items(
             distinct value is one object, so a mask with one value is one object. A fourth dimension of a label volume
             holds layers, for objects that overlap.
         ignore_value: label value of pixels that count nowhere, for example 255.
-        plane: ``"axial"``, ``"coronal"`` or ``"sagittal"``, by the affine.
-        min_area: smallest area in pixels of the largest object of a slice.
-        every: keep the first of those slices and then each ``every``-th.
+        labels: label values that count; all others become background. By default all count.
+        plane: see :class:`adaptiveclick_med.data.volumes.SliceRule`.
+        slices: see there.
+        min_area: see there.
+        every: see there.
         group_pattern: regular expression whose first group, searched in the pair's name, is the ``group`` of the item,
             for patients with several files, for example ``"(patient\d+)_"``. By default a volume is its own group, and
             so is a picture, but for pictures in a sub-folder, which share the sub-folder as group.
@@ -82,27 +69,20 @@ def list_items(
     """
     if label_type not in LABEL_TYPES:
         raise ValueError(f"label_type must be one of {', '.join(LABEL_TYPES)}, got {label_type!r}.")
-    if plane not in PLANES:
-        raise ValueError(f"plane must be one of {', '.join(PLANES)}, got {plane!r}.")
-    for name, value in (("min_area", min_area), ("every", every)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}.")
-    if affine_tolerance < 0:
-        raise ValueError(f"affine_tolerance must not be negative, got {affine_tolerance}.")
+    rule = SliceRule(plane, slices, every, min_area)
+    check_tolerance(affine_tolerance)
     pattern = _compiled(group_pattern)
-    hints: dict[str, object] = {"label_type": "instances" if label_type == "auto" else label_type}
-    if ignore_value is not None:
-        hints["ignore_value"] = ignore_value
+    meaning = LabelMeaning(label_type, ignore_value, None if labels is None else tuple(labels))
     pairs = find_pairs(dataset_dir, image_dir, label_dir, problems)
 
     def scan(pair: Pair) -> list[int | None] | ValueError:
         """Return the slices to use (``None`` for a picture), or the problem."""
         try:
-            if _is_volume(pair.image) != _is_volume(pair.label):
+            if is_volume(pair.image) != is_volume(pair.label):
                 raise ValueError(f"one is a volume and the other a picture ({pair.image.name}, {pair.label.name})")
-            if _is_volume(pair.image):
-                return _scan_volume(pair, label_type, ignore_value, plane, min_area, every, affine_tolerance)
-            _scan_picture(pair, label_type, ignore_value)
+            if is_volume(pair.image):
+                return list(scan_volume(pair.image, pair.label, rule, meaning, affine_tolerance))
+            _scan_picture(pair, meaning)
             return [None]
         except ValueError as error:
             return error
@@ -115,7 +95,7 @@ def list_items(
             elif pattern is not None and not pattern.search(pair.name):
                 problems.add(pair.image, f"group_pattern {group_pattern!r} does not match the name {pair.name!r}")
             else:
-                items += _pair_items(pair, found, hints, plane, pattern)
+                items += _pair_items(pair, found, meaning, plane, pattern)
     return items
 
 
@@ -131,88 +111,42 @@ def _compiled(group_pattern: str | None) -> re.Pattern[str] | None:
     return pattern
 
 
-def _is_volume(path: Path) -> bool:
-    return file_suffix(path) in VOLUME_SUFFIXES
-
-
 def _pair_items(
-    pair: Pair, slices: Sequence[int | None], hints: dict[str, object], plane: str, pattern: re.Pattern[str] | None
+    pair: Pair, slices: Sequence[int | None], meaning: LabelMeaning, plane: str, pattern: re.Pattern[str] | None
 ) -> list[Item]:
     """Return the items of one image."""
     subfolder = pair.name.rpartition("/")[0]
-    group = pair.name if _is_volume(pair.image) or not subfolder else subfolder
+    group = pair.name if is_volume(pair.image) or not subfolder else subfolder
     match = pattern.search(pair.name) if pattern else None
     if match:
         group = match.group(1)
-    items = []
+    items: list[Item] = []
     for index in slices:
-        where = {} if index is None else {"plane": plane, "index": index}
+        if index is not None:
+            items.append(slice_item(pair.name, pair.image, pair.label, index, plane, meaning, "folder", group))
+            continue
         items.append(
             {
                 "image": str(pair.image),
                 "label": str(pair.label),
-                "name": pair.name if index is None else f"{pair.name}/{plane}_{index:03d}",
+                "name": pair.name,
                 "group": group,
                 "source": "folder",
-                "reader": {**hints, **where},
+                "reader": meaning.hints(),
             }
         )
     return items
 
 
-def _scan_picture(pair: Pair, label_type: str, ignore_value: int | None) -> None:
+def _scan_picture(pair: Pair, meaning: LabelMeaning) -> None:
     """Check one picture and its label; any problem is a ``ValueError``."""
     size = picture_size(pair.image)
-    label = picture_label(read_picture(pair.label, indices=True), label_type)
+    label = picture_label(read_picture(pair.label, indices=True), meaning.label_type)
     if label.shape != size:
-        raise ValueError(f"the label is {_times(label.shape)} pixels, but the image {pair.image.name} {_times(size)}")
-    check_label(label, label_type, ignore_value)
-    if not largest_object(label_layers(label, label_type, ignore_value)):
+        raise ValueError(f"the label is {times(label.shape)} pixels, but the image {pair.image.name} {times(size)}")
+    check_label(label, meaning.label_type, meaning.ignore_value)
+    if not largest_object(meaning.layers(label)):
         raise ValueError("the label is empty: it has no object")
-
-
-def _scan_volume(
-    pair: Pair,
-    label_type: str,
-    ignore_value: int | None,
-    plane: str,
-    min_area: int,
-    every: int,
-    affine_tolerance: float,
-) -> list[int | None]:
-    """Check one volume and its label, and return the slices to use; any problem is a ``ValueError``."""
-    shape, affine = volume_header(pair.image)
-    label = read_volume(pair.label)
-    if label.array.shape[:3] != shape:
-        found, expected = _times(label.array.shape[:3]), _times(shape)
-        raise ValueError(f"the label is {found} voxels, but the image {pair.image.name} {expected}")
-    shift = _largest_shift(affine, label.affine, shape)
-    if shift > affine_tolerance:
-        raise ValueError(
-            f"the label lies elsewhere than the image {pair.image.name}: its affine moves a corner by {shift:.3g} "
-            f"voxels (affine_tolerance is {affine_tolerance:g})"
-        )
-    check_label(label.array, label_type, ignore_value)
-    areas = slice_areas(label.array, slice_plane(affine, plane), label_type, ignore_value)
-    if not areas:
-        raise ValueError("the label is empty: it has no object")
-    chosen: list[int | None] = [index for index, area in areas.items() if area >= min_area]
-    if not chosen:
-        largest = max(areas.values())
-        raise ValueError(f"no {plane} slice has an object of {min_area} pixels (min_area); the largest has {largest}")
-    return chosen[::every]
-
-
-def _times(numbers: Sequence[int]) -> str:
-    return "×".join(str(number) for number in numbers)
-
-
-def _largest_shift(image: NDArray[np.float64], label: NDArray[np.float64], shape: tuple[int, ...]) -> float:
-    """Return the largest distance between the same corner of two affines, in the image's smallest voxel edges."""
-    corners = np.stack(np.meshgrid(*[(0, length - 1) for length in shape], [1], indexing="ij"), axis=-1).reshape(-1, 4)
-    distance = np.linalg.norm(corners @ (image - label).T, axis=1).max()
-    edge = np.linalg.norm(image[:3, :3], axis=0).min()
-    return float(distance / edge) if edge > 0 else float("inf") if distance > 0 else 0.0
 
 
 SOURCE = Source("folder", list_items)

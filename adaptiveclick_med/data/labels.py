@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from adaptiveclick_med.data.geometry import SlicePlane
 
 __all__ = ["LABEL_TYPES", "check_label", "label_layers", "largest_object", "picture_label", "slice_areas"]
 
-LABEL_TYPES = ("auto", "instances", "labels", "binary", "components", "binary_components")
+LABEL_TYPES = ("auto", "instances", "labels", "binary", "trimap", "components", "binary_components")
 """What the values of a label mean.
 
 - ``instances``, ``labels``: each distinct value above 0 is one object (an instance map, or a map of classes).
 - ``binary``: everything above 0 is one object.
+- ``trimap``: everything above 128 is one object, 128 is ignored, the rest is background.
 - ``components``: each 8-connected component (in 2-D) of each value is one object.
 - ``binary_components``: each 8-connected component of everything above 0 is one object.
 - ``auto``: as ``instances``, so a mask with one value is one object. A mask with soft edges is refused (see
@@ -89,13 +91,16 @@ def picture_label(array: NDArray[Any], label_type: str) -> NDArray[Any]:
     return np.asarray(array[..., 0])
 
 
-def label_layers(array: NDArray[Any], label_type: str, ignore_value: int | None = None) -> NDArray[np.int32]:
+def label_layers(
+    array: NDArray[Any], label_type: str, ignore_value: int | None = None, labels: Sequence[int] | None = None
+) -> NDArray[np.int32]:
     """Turn the label of one picture or slice into layers of objects.
 
     Args:
         array: [H, W], or [L, H, W] where objects overlap.
         label_type: one of :data:`LABEL_TYPES`.
         ignore_value: value of pixels that count nowhere; -1 always does.
+        labels: values that count; all others above 0 become background. ``None``: all values count.
 
     Returns:
         [L, H, W] int32: object numbers above 0, 0 background, -1 ignore. Numbers are the label's values where each
@@ -113,6 +118,11 @@ def label_layers(array: NDArray[Any], label_type: str, ignore_value: int | None 
         marked = np.isin(layers, list(values))
         layers = np.where(marked, 0, layers)
         ignore |= marked.any(axis=0)
+    if label_type == "trimap":
+        ignore |= (layers == 128).any(axis=0)
+        layers = layers > 128
+    elif labels is not None:
+        layers = np.where(np.isin(layers, list(labels)), layers, 0)
     result = np.zeros(layers.shape, dtype=np.int32)
     used: set[int] = set()
     for target, layer in zip(result, layers, strict=True):
@@ -129,7 +139,7 @@ def label_layers(array: NDArray[Any], label_type: str, ignore_value: int | None 
 def _numbered(layer: NDArray[Any], label_type: str) -> NDArray[Any]:
     """Return one layer [H, W] as object numbers."""
     foreground = layer > 0
-    if label_type == "binary":
+    if label_type in ("binary", "trimap"):
         return foreground
     if label_type in ("components", "binary_components"):
         from skimage.measure import label
@@ -150,7 +160,11 @@ def largest_object(layers: NDArray[np.int32]) -> int:
 
 
 def slice_areas(
-    array: NDArray[Any], plane: SlicePlane, label_type: str, ignore_value: int | None = None
+    array: NDArray[Any],
+    plane: SlicePlane,
+    label_type: str,
+    ignore_value: int | None = None,
+    labels: Sequence[int] | None = None,
 ) -> dict[int, int]:
     """Return the area in pixels of the largest object of each slice that has an object.
 
@@ -159,6 +173,7 @@ def slice_areas(
         plane: the plane of the slices.
         label_type: one of :data:`LABEL_TYPES`.
         ignore_value: value of voxels that count nowhere.
+        labels: see :func:`label_layers`.
 
     Returns:
         slice index (along the array axis) to area, in ascending order.
@@ -167,7 +182,7 @@ def slice_areas(
     for index, section in enumerate(plane.view(array)):
         if section.any():
             section = np.moveaxis(section, -1, 0) if section.ndim == 3 else section
-            area = largest_object(label_layers(section, label_type, ignore_value))
+            area = largest_object(label_layers(section, label_type, ignore_value, labels))
             if area:
                 areas[index] = area
     return areas

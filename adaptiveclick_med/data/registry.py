@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adaptiveclick_med.data.splits import shuffled_groups
 
-__all__ = ["Item", "Source", "existing_folder", "get_source", "register_source", "source_names"]
+__all__ = ["Benchmark", "Item", "Source", "existing_folder", "get_source", "register_source", "source_names"]
 
 Item = dict[str, Any]
 """One sample to be read later.
 
 Keys: ``image`` (path or array), ``label`` (path, array or annotation), ``name`` (unique), ``group`` (what a split keeps
-together: case, section, picture), ``source``, and ``reader``: hints for ``LoadSampled`` (see there)."""
+together: case, section, picture), ``source``, and ``reader``: hints for ``LoadSampled`` (see there). Some sources add
+``weight`` (how often training draws the item, in proportion) or ``hierarchy`` (see
+:mod:`adaptiveclick_med.data.coco_lvis`)."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """How a data set is evaluated where a user does not say otherwise, and how large its publication says it is.
+
+    Args:
+        section: ``"all"``, ``"training"`` or ``"validation"``.
+        min_area: smaller objects are left out, in pixels.
+        crop_size: side in pixels to which crops are resized; ``None``: what the network was built for.
+        images: published number of images (slices of volumes, volumes or cases where ``unit`` says so), by section.
+        objects: published number of objects, by section.
+        unit: what ``images`` counts.
+        reference: where the numbers are from.
+    """
+
+    section: str = "all"
+    min_area: int = 20
+    crop_size: int | None = None
+    images: Mapping[str, int] = field(default_factory=dict)
+    objects: Mapping[str, int] = field(default_factory=dict)
+    unit: str = "image"
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,26 +55,44 @@ class Source:
         list_items: ``list_items(dataset_dir, *, seed, problems, **options)`` returns all items in a fixed order. It
             adds what it cannot use to ``problems`` and reads as little as it can. Its other keyword arguments are the
             options of the source.
-        validation_groups: ``validation_groups(items, val_fraction, seed)`` returns the groups that validate.
+            A source whose publisher fixed the sections takes ``section`` (and ``val_fraction`` where it needs that) and
+            returns the items of that section.
+        validation_groups: ``validation_groups(items, val_fraction, seed)`` returns the groups that validate; not used
+            where ``list_items`` takes ``section``.
+        benchmark: how it is evaluated.
+        title: the name as it is published.
     """
 
     name: str
     list_items: Callable[..., list[Item]]
     validation_groups: Callable[[list[Item], float, int], set[str]] = shuffled_groups
+    benchmark: Benchmark = field(default_factory=Benchmark)
+    title: str = ""
 
     @property
     def options(self) -> list[str]:
         """The names of the source's own options."""
-        names = inspect.signature(self.list_items).parameters
-        return [name for name in names if name not in ("dataset_dir", "seed", "problems")]
+        return [name for name in self._parameters if name not in ("dataset_dir", "seed", "problems", *_SPLIT)]
+
+    @property
+    def split_arguments(self) -> list[str]:
+        """Those of ``section`` and ``val_fraction`` that ``list_items`` takes."""
+        return [name for name in self._parameters if name in _SPLIT]
+
+    @property
+    def _parameters(self) -> list[str]:
+        return list(inspect.signature(self.list_items).parameters)
 
 
+_SPLIT = ("section", "val_fraction")
 _MODULES = {
-    "phantoms": "adaptiveclick_med.data.phantoms",
-    "sstem": "adaptiveclick_med.data.sstem",
-    "folder": "adaptiveclick_med.data.folder",
-    "coco": "adaptiveclick_med.data.coco",
+    name: f"adaptiveclick_med.data.{name}"
+    for name in (
+        *("phantoms", "folder", "mixed", "coco", "dsb2018", "msd"),
+        *("grabcut", "berkeley", "davis", "sbd", "pascal_voc", "coco_lvis", "sstem", "brats", "oaizib"),
+    )
 }
+_OTHER_NAMES = {"voc": "pascalvoc", "decathlon": "msd", "oai": "oaizib", "mixture": "mixed"}
 _REGISTERED: dict[str, Source] = {}
 
 
@@ -71,7 +115,7 @@ def register_source(source: Source) -> None:
 
 
 def get_source(name: str) -> Source:
-    """Return the source of that name, in upper or lower case.
+    """Return the source of that name, in upper or lower case, with or without ``_``, ``-`` and spaces.
 
     Raises:
         ValueError: when there is none; the message lists the valid names.
@@ -79,9 +123,12 @@ def get_source(name: str) -> Source:
     key = str(name).lower()
     if key in _REGISTERED:
         return _REGISTERED[key]
-    if key not in _MODULES:
+    plain = re.sub(r"[-_ ]", "", key)
+    known = {module.replace("_", ""): module for module in _MODULES}
+    plain = _OTHER_NAMES.get(plain, plain)
+    if plain not in known:
         raise ValueError(f"unknown dataset {name!r}; valid names are {', '.join(source_names())}.")
-    source: Source = importlib.import_module(_MODULES[key]).SOURCE
+    source: Source = importlib.import_module(_MODULES[known[plain]]).SOURCE
     return source
 
 

@@ -31,7 +31,8 @@ class ClickTrainingDataset(Dataset):
         keep_empty: probability in [0, 1] to keep a sample without an object (SBD 0.01, COCO-LVIS 0.05).
         seed: seed of the run, 0 or above.
         samples_per_epoch: length of an epoch, drawn with replacement. By default each item is used once.
-        weights: one weight of at least 0 for each item; items are then drawn with replacement in proportion.
+        weights: one weight of at least 0 for each item; items are then drawn with replacement in proportion. By default
+            the items' own ``weight``, where they have one.
         target_key: key of the target in the transformed sample: 1 object, 0 background, -1 ignore. ``None`` keeps every
             sample.
         retries: how many other items are drawn before a sample without an object is returned after all.
@@ -60,6 +61,8 @@ class ClickTrainingDataset(Dataset):
             raise ValueError(f"seed must be 0 or above, got {seed}.")
         if samples_per_epoch is not None and samples_per_epoch < 1:
             raise ValueError(f"samples_per_epoch must be at least 1, got {samples_per_epoch}.")
+        if weights is None and any("weight" in item for item in data):
+            weights = [float(item.get("weight", 1.0)) for item in data]
         super().__init__(data, transform)
         self.keep_empty = keep_empty
         self.seed = seed

@@ -16,15 +16,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from adaptiveclick_med.data.coco import decode_annotation
-from adaptiveclick_med.data.files import (
-    VOLUME_SUFFIXES,
-    UnreadableFileError,
-    Volume,
-    file_suffix,
-    read_picture,
-    read_volume,
-)
+from adaptiveclick_med.data.annotations import decode_annotation
+from adaptiveclick_med.data.files import UnreadableFileError, Volume, is_volume, read_picture, read_volume
 from adaptiveclick_med.data.geometry import slice_plane
 from adaptiveclick_med.data.labels import label_layers, picture_label
 from adaptiveclick_med.transforms.intensity import PERCENTILES, intensity_range
@@ -75,14 +68,16 @@ class _VolumeCache:
 class LoadSampled(MapTransform):
     """Read an item of :func:`adaptiveclick_med.data.get_items`: images and labels of one picture or one slice.
 
-    A value is a file name (picture or volume), an array, or a COCO annotation. Arrays are [H, W] or [C, H, W] for
+    A value is a file name (picture or volume), a folder (DICOM series), an array, or an annotation (see
+    :mod:`adaptiveclick_med.data.annotations`). Arrays are [H, W] or [C, H, W] for
     pictures, [I, J, K] or [I, J, K, C] for volumes. The item's ``reader`` is a dictionary of hints, all optional:
 
     - ``plane`` and ``index``: the slice of a volume: ``"axial"``, ``"coronal"`` or ``"sagittal"``, and the index along
       the array axis of that plane; rows and columns are turned as :mod:`adaptiveclick_med.data.geometry` tells;
     - ``affine``: 4×4, from voxel (i, j, k) to world RAS+ in millimetres, of volumes that are arrays;
     - ``intensity_range``: [[low, high]] of the whole volume, else it is measured;
-    - ``label_type`` and ``ignore_value``: see :func:`adaptiveclick_med.data.labels.label_layers`.
+    - ``channel``: index of the channel to use of an image with several;
+    - ``label_type``, ``ignore_value`` and ``labels``: see :func:`adaptiveclick_med.data.labels.label_layers`.
 
     Images become ``MetaTensor`` [C, H, W] and keep their type (uint16 becomes int32). Labels become ``MetaTensor``
     int32 [L, H, W]: object numbers above 0, 0 background, -1 ignore. The hints are dropped, so that items can be
@@ -154,7 +149,7 @@ class LoadSampled(MapTransform):
             array: NDArray[Any] = decode_annotation(value)
         elif isinstance(value, np.ndarray) and "index" not in hints:
             array = value
-        elif isinstance(value, str) and file_suffix(value) not in VOLUME_SUFFIXES:
+        elif isinstance(value, str) and not is_volume(value):
             array = read_picture(value, indices=is_label)
             if is_label:
                 array = picture_label(array, label_type)
@@ -165,9 +160,12 @@ class LoadSampled(MapTransform):
         else:
             raise TypeError(f"a file name, an array or an annotation was expected, got {type(value).__name__}.")
         if is_label:
-            array = array if isinstance(value, Mapping) else label_layers(array, label_type, ignore_value)
+            if not isinstance(value, Mapping):
+                array = label_layers(array, label_type, ignore_value, hints.get("labels"))
         elif array.ndim == 2:
             array = array[None]
+        if not is_label and array.ndim == 3 and "channel" in hints:
+            array, meta = _one_channel(array, meta, int(hints["channel"]))
         if array.ndim != 3:
             raise ValueError(f"it has shape {list(array.shape)}; [H, W] or [C, H, W] was expected")
         meta["spacing"] = torch.as_tensor(np.linalg.norm(affine[:3, :2], axis=0), dtype=torch.float64)
@@ -202,6 +200,15 @@ class LoadSampled(MapTransform):
                 decoded.ranges = np.array([intensity_range(channel, self.percentiles) for channel in channels])
             meta["intensity_range"] = torch.as_tensor(decoded.ranges)
         return plane.take(volume.array, index), plane.affine(volume.affine, volume.array.shape, index), meta
+
+
+def _one_channel(array: NDArray[Any], meta: dict[str, Any], channel: int) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Return one channel [1, H, W] of an image [C, H, W], with the range of that channel."""
+    if not 0 <= channel < len(array):
+        raise ValueError(f"channel {channel} is outside the image's {len(array)} channels")
+    kept = slice(channel, channel + 1)
+    ranges = meta.get("intensity_range")
+    return array[kept], {**meta, "intensity_range": ranges[kept]} if ranges is not None else meta
 
 
 def _tensor(array: NDArray[Any]) -> torch.Tensor:

@@ -1,23 +1,14 @@
-"""The command line: ``adaptiveclick-med evaluate | convert-weights | demo``."""
+"""``adaptiveclick-med evaluate``."""
 
 from __future__ import annotations
 
-import logging
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    name="adaptiveclick-med",
-    help="Click-based interactive segmentation of medical images.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+__all__ = ["evaluate"]
 
 
 class Method(str, Enum):
@@ -27,7 +18,6 @@ class Method(str, Enum):
     disk = "disk"
 
 
-@app.command()
 def evaluate(
     dataset: Annotated[str, typer.Option("--dataset", help="phantoms, sstem, folder or coco.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Where results.json and the CSV files go.")],
@@ -67,49 +57,3 @@ def evaluate(
     result.save(output_dir)
     typer.echo(result.table())
     typer.echo(f"Written to {output_dir}.")
-
-
-@app.command("convert-weights")
-def convert_weights(
-    source: Annotated[Path, typer.Argument(help="Released checkpoint.")],
-    target: Annotated[Path, typer.Argument(help="File to write, ending in .safetensors.")],
-    image_size: Annotated[int, typer.Option("--image_size", help="Side of the input in pixels.")] = 448,
-    num_heads: Annotated[Optional[int], typer.Option("--num_heads", help="Heads of an unusual encoder.")] = None,
-    licence: Annotated[Optional[str], typer.Option("--licence", help="Licence of the weights.")] = None,
-) -> None:
-    """Convert a released checkpoint, reporting every key used, unused or left over."""
-    from adaptiveclick_med.weights import convert_released, network_of, save_weights
-
-    arguments = {} if num_heads is None else {"num_heads": num_heads}
-    conversion = convert_released(source, image_size, **arguments)
-    save_weights(target, network_of(conversion), training={"converted_from": source.name}, licence=licence)
-    typer.echo(conversion.report())
-    typer.echo(f"Written to {target}.")
-
-
-@app.command()
-def demo(
-    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where the picture and the weights go.")] = Path(
-        "runs/demo"
-    ),
-    bundle: Annotated[Path, typer.Option("--bundle", help="Folder of the bundle.")] = Path("bundles/adaptiveclick"),
-    max_epochs: Annotated[int, typer.Option("--max_epochs", help="Epochs of the training.")] = 12,
-) -> None:
-    """Train the bundle on phantoms, evaluate it before and after, and draw what it does. Minutes on two CPU cores."""
-    from adaptiveclick_med.demo import run_demo
-
-    run_demo(output_dir, bundle=bundle, max_epochs=max_epochs)
-
-
-def main() -> None:
-    """Run the command line; an expected error is one line, not a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        app()
-    except (ValueError, OSError) as error:
-        typer.echo(f"adaptiveclick-med: {error}", err=True)
-        raise SystemExit(1) from error
-
-
-if __name__ == "__main__":
-    main()
