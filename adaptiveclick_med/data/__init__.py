@@ -34,6 +34,7 @@ def get_items(
     seed: int = 0,
     max_samples: int | None = None,
     on_error: str = "raise",
+    problems: Problems | None = None,
     **options: Any,
 ) -> list[Item]:
     """List the items of a data set; images are read later, by ``LoadSampled``.
@@ -52,6 +53,7 @@ def get_items(
         max_samples: keep at most so many items of the section, spread evenly over its groups by a seeded choice.
         on_error: ``"raise"``: one error lists all files that cannot be used. ``"skip"``: leave them out and log a
             warning for each.
+        problems: takes what is left out, for a report; its own ``on_error`` then counts.
         options: options of the source; see ``list_items`` in its module.
 
     Returns:
@@ -78,7 +80,7 @@ def get_items(
     if unknown:
         valid = ", ".join(source.options) or "none"
         raise ValueError(f"unknown option {', '.join(unknown)} for dataset {source.name!r}; its options are: {valid}.")
-    problems = Problems(on_error)
+    problems = Problems(on_error) if problems is None else problems
     split = {"section": section, "val_fraction": val_fraction}
     options.update({name: split[name] for name in source.split_arguments})
     items = source.list_items(dataset_dir, seed=seed, problems=problems, **options)

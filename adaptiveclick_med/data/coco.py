@@ -157,4 +157,4 @@ def decode_annotation(label: Mapping[str, Any]) -> NDArray[np.int32]:
     return layers
 
 
-SOURCE = Source("coco", list_items)
+SOURCE = Source("coco", list_items, title="COCO")

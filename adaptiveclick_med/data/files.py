@@ -154,12 +154,15 @@ def volume_header(path: str | Path) -> tuple[tuple[int, int, int], NDArray[np.fl
             files = _dicom_series(path)
             reader.SetFileName(files[0])
             reader.ReadImageInformation()
-            (i, j), affine = reader.GetSize()[:2], _itk_affine(reader)
+            (i, j, k), affine = (*reader.GetSize(), 1)[:3], _itk_affine(reader)
             if len(files) > 1:
                 reader.SetFileName(files[-1])
                 reader.ReadImageInformation()
-                affine[:3, 2] = (_itk_affine(reader)[:3, 3] - affine[:3, 3]) / (len(files) - 1)
-            return (int(i), int(j), len(files)), affine
+                step = (_itk_affine(reader)[:3, 3] - affine[:3, 3]) / (len(files) - 1)
+                if step.any():  # else the files do not tell where they lie
+                    affine[:3, 2] = step
+                k = len(files)
+            return (int(i), int(j), int(k)), affine
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
         i, j, k = (*reader.GetSize(), 1)[:3]

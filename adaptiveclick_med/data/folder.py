@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from adaptiveclick_med.data.files import is_volume, picture_size, read_picture
+from adaptiveclick_med.data.exported import exported_item, scan_picture
+from adaptiveclick_med.data.files import is_volume
 from adaptiveclick_med.data.folder_layout import Pair, find_pairs
-from adaptiveclick_med.data.labels import LABEL_TYPES, check_label, largest_object, picture_label
 from adaptiveclick_med.data.problems import Problems
 from adaptiveclick_med.data.registry import Item, Source
-from adaptiveclick_med.data.volumes import LabelMeaning, SliceRule, check_tolerance, scan_volume, slice_item, times
+from adaptiveclick_med.data.volumes import LabelMeaning, SliceRule, check_tolerance, scan_volume, slice_item
 
 __all__ = ["SOURCE", "list_items"]
 
@@ -67,12 +67,10 @@ def list_items(
         DataSetError: when no image is found.
         FileNotFoundError: when a folder does not exist.
     """
-    if label_type not in LABEL_TYPES:
-        raise ValueError(f"label_type must be one of {', '.join(LABEL_TYPES)}, got {label_type!r}.")
     rule = SliceRule(plane, slices, every, min_area)
     check_tolerance(affine_tolerance)
     pattern = _compiled(group_pattern)
-    meaning = LabelMeaning(label_type, ignore_value, None if labels is None else tuple(labels))
+    meaning = LabelMeaning(label_type, ignore_value, labels)
     pairs = find_pairs(dataset_dir, image_dir, label_dir, problems)
 
     def scan(pair: Pair) -> list[int | None] | ValueError:
@@ -82,7 +80,7 @@ def list_items(
                 raise ValueError(f"one is a volume and the other a picture ({pair.image.name}, {pair.label.name})")
             if is_volume(pair.image):
                 return list(scan_volume(pair.image, pair.label, rule, meaning, affine_tolerance))
-            _scan_picture(pair, meaning)
+            scan_picture(pair.image, pair.label, meaning)
             return [None]
         except ValueError as error:
             return error
@@ -122,31 +120,11 @@ def _pair_items(
         group = match.group(1)
     items: list[Item] = []
     for index in slices:
-        if index is not None:
+        if index is None:
+            items.append(exported_item(pair.name, pair.image, pair.label, meaning, "folder", group))
+        else:
             items.append(slice_item(pair.name, pair.image, pair.label, index, plane, meaning, "folder", group))
-            continue
-        items.append(
-            {
-                "image": str(pair.image),
-                "label": str(pair.label),
-                "name": pair.name,
-                "group": group,
-                "source": "folder",
-                "reader": meaning.hints(),
-            }
-        )
     return items
 
 
-def _scan_picture(pair: Pair, meaning: LabelMeaning) -> None:
-    """Check one picture and its label; any problem is a ``ValueError``."""
-    size = picture_size(pair.image)
-    label = picture_label(read_picture(pair.label, indices=True), meaning.label_type)
-    if label.shape != size:
-        raise ValueError(f"the label is {times(label.shape)} pixels, but the image {pair.image.name} {times(size)}")
-    check_label(label, meaning.label_type, meaning.ignore_value)
-    if not largest_object(meaning.layers(label)):
-        raise ValueError("the label is empty: it has no object")
-
-
-SOURCE = Source("folder", list_items)
+SOURCE = Source("folder", list_items, title="folder")

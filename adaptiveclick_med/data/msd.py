@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from adaptiveclick_med.data.folder_layout import find_pairs
 from adaptiveclick_med.data.problems import DataSetError, Problems
-from adaptiveclick_med.data.registry import Item, Source, existing_folder
+from adaptiveclick_med.data.registry import Benchmark, Item, Source, existing_folder
 from adaptiveclick_med.data.volumes import LabelMeaning, SliceRule, VolumePair, list_volumes
 
-__all__ = ["SOURCE", "list_items"]
+__all__ = ["SOURCE", "declared", "list_items"]
 
 _OBJECTS = {"labels": "labels", "one": "binary", "components": "components"}
+_WHAT = "dataset_dir of the Medical Segmentation Decathlon"
 
 
 def list_items(
@@ -50,20 +52,38 @@ def list_items(
     """
     if objects not in _OBJECTS:
         raise ValueError(f"objects must be one of {', '.join(_OBJECTS)}, got {objects!r}.")
-    root = existing_folder(dataset_dir, "dataset_dir of the Medical Segmentation Decathlon")
+    rule, meaning = SliceRule(plane, slices, every, min_area), LabelMeaning(_OBJECTS[objects], None, labels)
+    root = existing_folder(dataset_dir, _WHAT)
     for name in ("imagesTr", "labelsTr"):
         if not (root / name).is_dir():
             raise DataSetError(f"{root} is not the folder of a Decathlon task: there is no {name}/ in it.")
-    pairs = find_pairs(root, "imagesTr", "labelsTr", problems)
-    meaning = LabelMeaning(_OBJECTS[objects], None, None if labels is None else tuple(labels))
-    return list_volumes(
-        [VolumePair(pair.name, pair.image, pair.label) for pair in pairs],
-        SliceRule(plane, slices, every, min_area),
-        meaning,
-        "msd",
-        problems,
-        channel=channel,
-    )
+    pairs = [
+        VolumePair(pair.name, pair.image, pair.label) for pair in find_pairs(root, "imagesTr", "labelsTr", problems)
+    ]
+    return list_volumes(pairs, rule, meaning, "msd", problems, channel=channel)
 
 
-SOURCE = Source("msd", list_items, title="Medical Segmentation Decathlon")
+def declared(dataset_dir: str | Path | None) -> tuple[Benchmark, list[Path]]:
+    """Return what ``dataset.json`` says of a task: ``numTraining`` volumes, and the files that ``training`` names.
+
+    Without that file there is no number and no name.
+
+    Raises:
+        DataSetError: when the file is there and cannot be used.
+        FileNotFoundError: when the folder does not exist.
+    """
+    root = existing_folder(dataset_dir, _WHAT)
+    file = root / "dataset.json"
+    if not file.is_file():
+        return SOURCE.benchmark, []
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        count = int(content["numTraining"])
+        files = [root / entry[key] for entry in content.get("training", []) for key in ("image", "label")]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise DataSetError(f"{file} does not describe a Decathlon task: {reason}.") from error
+    return Benchmark(images={"all": count}, unit="volume", reference="numTraining of dataset.json"), files
+
+
+SOURCE = Source("msd", list_items, benchmark=Benchmark(unit="volume"), title="Medical Segmentation Decathlon")

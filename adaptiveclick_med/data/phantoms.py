@@ -174,4 +174,4 @@ def _affine(shape: Sequence[int], spacing: NDArray[np.float64], random: np.rando
     return affine
 
 
-SOURCE = Source("phantoms", list_items)
+SOURCE = Source("phantoms", list_items, title="phantoms")

@@ -24,15 +24,17 @@ class Problems:
     Args:
         on_error: ``"raise"``: one error names all problems. ``"skip"``: each problem is logged as a warning, and the
             files without a problem stay usable.
+        quiet: no warnings are logged: somebody reports what was found.
 
     Raises:
         ValueError: when ``on_error`` is another word.
     """
 
-    def __init__(self, on_error: str = "raise") -> None:
+    def __init__(self, on_error: str = "raise", *, quiet: bool = False) -> None:
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}.")
         self.on_error = on_error
+        self.quiet = quiet
         self.found: list[tuple[str, str]] = []
 
     def add(self, file: str | Path, reason: str) -> None:
@@ -58,7 +60,7 @@ class Problems:
         if not self.found:
             return
         if self.on_error == "skip":
-            for file, reason in self.found:
+            for file, reason in [] if self.quiet else self.found:
                 logger.warning("%s: left out %s: %s.", source, file, reason)
             return
         count = len(self.found)

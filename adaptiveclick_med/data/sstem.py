@@ -8,7 +8,7 @@ from pathlib import Path
 from adaptiveclick_med.data.files import PICTURE_SUFFIXES, file_stem, file_suffix, picture_size, read_picture
 from adaptiveclick_med.data.labels import label_layers, largest_object, picture_label
 from adaptiveclick_med.data.problems import DataSetError, Problems
-from adaptiveclick_med.data.registry import Item, Source, existing_folder
+from adaptiveclick_med.data.registry import Benchmark, Item, Source, existing_folder
 from adaptiveclick_med.data.splits import contiguous_groups
 
 __all__ = ["SOURCE", "list_items"]
@@ -77,4 +77,14 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-SOURCE = Source("sstem", list_items, contiguous_groups)
+SOURCE = Source(
+    "sstem",
+    list_items,
+    contiguous_groups,
+    benchmark=Benchmark(
+        min_area=1,
+        images={"all": 20},
+        reference="Gerhard et al., Segmented anisotropic ssTEM dataset of neural tissue, figshare 2013, stack 1",
+    ),
+    title="ssTEM",
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +39,8 @@ class SliceRule:
 
     Args:
         plane: ``"axial"``, ``"coronal"`` or ``"sagittal"``, by the orientation that the file tells, not by array index.
-        slices: ``"all"``: every slice with a large enough object. ``"largest"``: the one slice with the largest object,
-            the first of them on a tie.
+        slices: ``"all"``: every slice with a large enough object. ``"largest"``: the one of them in which the objects
+            together cover most pixels, the first on a tie.
         every: of all such slices, keep the first and then each ``every``-th.
         min_area: smallest area in pixels of the largest object of a slice.
 
@@ -59,15 +59,16 @@ class SliceRule:
         if self.slices not in SLICES:
             raise ValueError(f"slices must be one of {', '.join(SLICES)}, got {self.slices!r}.")
         for name in ("min_area", "every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+            if not _counts(getattr(self, name)):
+                raise ValueError(f"{name} must be a whole number of at least 1, got {getattr(self, name)!r}.")
 
-    def choose(self, areas: dict[int, int]) -> list[int]:
+    def choose(self, areas: Mapping[int, int], covered: Mapping[int, int] | None = None) -> list[int]:
         """Return the indices of the slices to use.
 
         Args:
             areas: slice index -> area in pixels of its largest object, ascending, see
                 :func:`adaptiveclick_med.data.labels.slice_areas`.
+            covered: slice index -> pixels that its objects cover together, for ``"largest"``; by default ``areas``.
 
         Raises:
             ValueError: when there is no object, or none that is large enough.
@@ -80,7 +81,9 @@ class SliceRule:
                 f"no {self.plane} slice has an object of {self.min_area} pixels (min_area); the largest has "
                 f"{max(areas.values())}"
             )
-        return [max(chosen, key=areas.__getitem__)] if self.slices == "largest" else chosen[:: self.every]
+        if self.slices == "largest":
+            return [max(chosen, key=(areas if covered is None else covered).__getitem__)]
+        return chosen[:: self.every]
 
 
 @dataclass(frozen=True)
@@ -94,22 +97,30 @@ class LabelMeaning:
         labels: values that count, the others become background; ``None``: all.
 
     Raises:
-        ValueError: when the type is unknown, or ``labels`` holds no value or one below 1.
+        ValueError: when the type is unknown, or ``labels`` holds no value, or one that is no whole number above 0.
     """
 
     label_type: str = "labels"
     ignore_value: int | None = None
-    labels: tuple[int, ...] | None = None
+    labels: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.label_type not in LABEL_TYPES:
             raise ValueError(f"label_type must be one of {', '.join(LABEL_TYPES)}, got {self.label_type!r}.")
-        if self.labels is not None and (not self.labels or min(self.labels) < 1):
-            raise ValueError(f"labels must be values of at least 1, got {list(self.labels)}.")
+        if self.labels is None:
+            return
+        given: object = self.labels
+        if not isinstance(given, Sequence) or not given or not all(map(_counts, given)):
+            raise ValueError(f"labels must be a list of whole numbers of at least 1, got {given!r}.")
+        object.__setattr__(self, "labels", tuple(map(int, given)))
 
     def layers(self, array: NDArray[np.generic]) -> NDArray[np.int32]:
         """Return the objects of one picture or slice, see :func:`adaptiveclick_med.data.labels.label_layers`."""
         return label_layers(array, self.label_type, self.ignore_value, self.labels)
+
+    def covered(self, array: NDArray[np.generic]) -> int:
+        """Return how many pixels of a picture or slice, [H, W] or [L, H, W], belong to an object."""
+        return int((self.layers(array) > 0).any(axis=0).sum())
 
     def hints(self) -> dict[str, object]:
         """Return the reader hints that tell ``LoadSampled`` the same."""
@@ -216,8 +227,8 @@ def scan_volume(
         affine_tolerance: how far, in voxels, a corner of the label may lie from the same corner of its image.
 
     Raises:
-        ValueError: when a file cannot be read, the label has another size or lies elsewhere, its values cannot be used,
-            or no slice fits the rule.
+        ValueError: when a file cannot be read, the label has another size or orientation or lies elsewhere, its values
+            cannot be used, or no slice fits the rule.
     """
     shape, affine = volume_header(image)
     volume = read_volume(label)
@@ -230,14 +241,24 @@ def scan_volume(
             f"the label lies elsewhere than the image {image.name}: its affine moves a corner by {shift:.3g} voxels "
             f"(affine_tolerance is {affine_tolerance:g})"
         )
-    check_label(volume.array, meaning.label_type, meaning.ignore_value)
     plane = slice_plane(affine, rule.plane)
-    return rule.choose(slice_areas(volume.array, plane, meaning.label_type, meaning.ignore_value, meaning.labels))
+    if slice_plane(volume.affine, rule.plane) != plane:  # a large tolerance lets such labels through
+        raise ValueError(f"the label is stored in another orientation than the image {image.name}")
+    check_label(volume.array, meaning.label_type, meaning.ignore_value)
+    areas = slice_areas(volume.array, plane, meaning.label_type, meaning.ignore_value, meaning.labels)
+    if rule.slices != "largest":
+        return rule.choose(areas)
+    return rule.choose(areas, {index: meaning.covered(plane.take(volume.array, index)) for index in areas})
 
 
 def times(numbers: Sequence[int]) -> str:
     """Return sizes as text, such as 240×240."""
     return "×".join(str(number) for number in numbers)
+
+
+def _counts(value: object) -> bool:
+    """Tell whether a value is a whole number above 0."""
+    return isinstance(value, (int, np.integer)) and bool(value >= 1)
 
 
 def _largest_shift(image: NDArray[np.float64], label: NDArray[np.float64], shape: tuple[int, ...]) -> float:

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from monai.config.type_definitions import KeysCollection
-from monai.data.meta_tensor import MetaTensor
 from monai.transforms.transform import MapTransform, RandomizableTransform
 from monai.utils.misc import ensure_tuple_rep
 from numpy.typing import NDArray
-from scipy import ndimage
-from torch import Tensor
 
 from adaptiveclick_med.clicks import points_tensor
 from adaptiveclick_med.simulation import sample_initial_clicks
+from adaptiveclick_med.transforms.objects import (
+    LabelObject,
+    ObjectTree,
+    label_array,
+    label_objects,
+    like_label,
+    objects_mask,
+    plain_array,
+    target_and_others,
+)
 
 __all__ = ["RandSelectTargetd", "RandSimulateClicksd", "SelectTargetd"]
-
-_LARGEST_DIRECT_ID = 65535
-
-
-@dataclass(frozen=True)
-class _LabelObject:
-    """One object of a label: its id, its layer, its area in pixels and the area of its box."""
-
-    number: int
-    layer: int
-    area: int
-    box_area: int
 
 
 class RandSelectTargetd(RandomizableTransform, MapTransform):
@@ -42,7 +35,17 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
     other objects are [1, H, W] uint8: 1 on any of them, without the target. Areas are those visible in the label as it
     comes, so use this after cropping. When no object is large enough the target has no object.
 
-    Where the label is a ``MetaTensor`` both results are, with its affine and meta data; otherwise they are tensors.
+    A sample may have a hierarchy, [N, 2]: an object's number, and the number of the object that it is a part of, or 0.
+    Then the choice starts among objects that are no part of another; with ``part_probability`` it goes down to one of
+    the chosen object's parts, and from there again. An object below the limits is passed over: its parts belong to what
+    it is a part of. The other objects are without those that the target is a part of, and without its own parts. What
+    is left of the object that the target was taken from is written to ``required_key``, [1, H, W] uint8, zeros when the
+    target is no part; :class:`RandSimulateClicksd` takes it.
+
+    A sample may tell how many of its objects are instances. Those of a higher number are "stuff" (sky, grass). With
+    ``stuff_probability`` they take part in a sample; otherwise they are neither target nor other objects.
+
+    Where the label is a ``MetaTensor`` all results are, with its affine and meta data; otherwise they are tensors.
 
     Args:
         keys: keys of the labels.
@@ -53,11 +56,17 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
         min_box_fraction: smallest part of its box that an object fills (the paper: 0.08 for SBD).
         drop_small: whether objects under these limits become background; otherwise they still count as other objects.
         allow_missing_keys: do nothing for a key that is missing.
+        stuff_probability: how often stuff takes part (the paper: 0.3 for COCO-LVIS).
+        part_probability: how often the choice goes down to a part (the paper's option: 0.5).
+        hierarchy_key: keys of the hierarchies, one for each of ``keys``; missing ones for labels without parts.
+        num_instances_key: keys of the numbers of instances, likewise; without one nothing is stuff.
+        required_key: keys of the rests of objects, one for each of ``keys``; written where there is a hierarchy.
 
     Raises:
-        ValueError: when an argument is out of its range, or a label is not of shape [L, H, W].
+        ValueError: when an argument is out of its range, a label is not of shape [L, H, W], or a hierarchy not [N, 2].
 
     Example:
+        >>> import torch
         >>> select = RandSelectTargetd(keys="label", min_area=1).set_random_state(seed=0)
         >>> label = torch.tensor([[[0, 7, 7], [0, 0, -1]]])
         >>> select({"label": label})["target"]
@@ -75,10 +84,21 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
         min_box_fraction: float = 0.0,
         drop_small: bool = True,
         allow_missing_keys: bool = False,
+        *,
+        stuff_probability: float = 0.0,
+        part_probability: float = 0.0,
+        hierarchy_key: KeysCollection = "hierarchy",
+        num_instances_key: KeysCollection = "num_instances",
+        required_key: KeysCollection = "required",
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob=1.0)
-        for name, fraction in (("merge_probability", merge_probability), ("min_box_fraction", min_box_fraction)):
+        for name, fraction in (
+            ("merge_probability", merge_probability),
+            ("min_box_fraction", min_box_fraction),
+            ("stuff_probability", stuff_probability),
+            ("part_probability", part_probability),
+        ):
             if not 0.0 <= fraction <= 1.0:
                 raise ValueError(f"{name} must be between 0 and 1, got {fraction}.")
         if min_area < 1:
@@ -89,30 +109,58 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
         self.min_area = min_area
         self.min_box_fraction = min_box_fraction
         self.drop_small = drop_small
-        self._chosen: list[_LabelObject] = []
+        self.stuff_probability = stuff_probability
+        self.part_probability = part_probability
+        self.hierarchy_key = ensure_tuple_rep(hierarchy_key, len(self.keys))
+        self.num_instances_key = ensure_tuple_rep(num_instances_key, len(self.keys))
+        self.required_key = ensure_tuple_rep(required_key, len(self.keys))
+        self._chosen: list[LabelObject] = []
+        self._wholes: list[LabelObject] = []
 
-    def randomize(self, data: Sequence[_LabelObject]) -> None:
-        """Choose among the objects of one label."""
-        count = 0 if not data else 1
-        if len(data) >= 2 and self.R.random_sample() < self.merge_probability:
+    def randomize(self, data: Sequence[LabelObject], tree: ObjectTree | None = None) -> None:
+        """Choose among the objects of one label, and then among the parts of what was chosen."""
+        things = data if tree is None else tree.roots
+        count = 0 if not things else 1
+        if len(things) >= 2 and self.R.random_sample() < self.merge_probability:
             count = 2
-        indices = self.R.choice(len(data), size=count, replace=False).tolist() if count else []
-        self._chosen = [data[index] for index in indices]
+        indices = self.R.choice(len(things), size=count, replace=False).tolist() if count else []
+        self._chosen, self._wholes = [things[index] for index in indices], []
+        if tree is not None:
+            self._chosen = [self._descend(thing, tree) for thing in self._chosen]
+
+    def _descend(self, thing: LabelObject, tree: ObjectTree) -> LabelObject:
+        """Return the object or, at random, a part of it, a part of that, and so on; keep what a part was taken from."""
+        whole = None
+        while (parts := tree.parts(thing)) and self.R.random_sample() < self.part_probability:
+            whole, thing = thing, parts[self.R.randint(len(parts))]
+        if whole is not None:
+            self._wholes.append(whole)
+        return thing
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the dictionary with a target and the other objects added for every label."""
         d = dict(data)
-        for key, target_key, others_key in self.key_iterator(d, self.target_key, self.others_key):
-            label = _label_array(d[key], key)
-            found = _label_objects(label)
+        for key, target_key, others_key, hierarchy_key, instances_key, required_key in self.key_iterator(
+            d, self.target_key, self.others_key, self.hierarchy_key, self.num_instances_key, self.required_key
+        ):
+            label = label_array(d[key], key)
+            found = label_objects(label)
+            if instances_key in d and self.R.random_sample() >= self.stuff_probability:
+                found = [thing for thing in found if thing.number <= int(d[instances_key])]
             eligible = [
                 thing
                 for thing in found
                 if thing.area >= self.min_area and thing.area >= self.min_box_fraction * thing.box_area
             ]
-            self.randomize(eligible)
+            tree = ObjectTree(d[hierarchy_key], eligible) if hierarchy_key in d else None
+            self.randomize(eligible, tree)
             kept = eligible if self.drop_small else found
-            d[target_key], d[others_key] = _target_and_others(label, self._chosen, kept, like=d[key])
+            if tree is not None:
+                kept = [thing for thing in kept if not any(tree.related(thing, chosen) for chosen in self._chosen)]
+            d[target_key], d[others_key] = target_and_others(label, self._chosen, kept, like=d[key])
+            if tree is not None:
+                rest = objects_mask(label, self._wholes) & ~objects_mask(label, self._chosen)
+                d[required_key] = like_label(rest.astype(np.uint8), d[key])
         return d
 
 
@@ -154,14 +202,14 @@ class SelectTargetd(MapTransform):
         ):
             if id_key not in d:
                 raise KeyError(f"{key!r} needs an object id under {id_key!r}.")
-            label = _label_array(d[key], key)
+            label = label_array(d[key], key)
             number = int(d[id_key])
-            found = _label_objects(label)
+            found = label_objects(label)
             chosen = [thing for thing in found if thing.number == number]
             if not chosen:
                 present = [thing.number for thing in found]
                 raise ValueError(f"{id_key!r} is {number}, but {key!r} holds the objects {present}.")
-            d[target_key], d[others_key] = _target_and_others(label, chosen, found, like=d[key])
+            d[target_key], d[others_key] = target_and_others(label, chosen, found, like=d[key])
         return d
 
 
@@ -190,6 +238,7 @@ class RandSimulateClicksd(RandomizableTransform, MapTransform):
         ValueError: when ``capacity`` is less than ``max_clicks``, or a target is not of shape [1, H, W].
 
     Example:
+        >>> import torch
         >>> simulate = RandSimulateClicksd(keys="target", capacity=24).set_random_state(seed=0)
         >>> simulate({"target": torch.ones(1, 8, 8)})["points"].shape
         torch.Size([48, 3])
@@ -241,56 +290,9 @@ class RandSimulateClicksd(RandomizableTransform, MapTransform):
         return d
 
 
-def _array(value: Any) -> NDArray[Any]:
-    """Return the values of an array or a tensor."""
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-
-
 def _plane(value: Any, key: Hashable) -> NDArray[Any]:
     """Return [H, W] of a [1, H, W] entry."""
-    array = _array(value)
+    array = plain_array(value)
     if array.ndim != 3 or array.shape[0] != 1:
         raise ValueError(f"{key!r} must be of shape [1, H, W], got {list(array.shape)}.")
     return array[0]
-
-
-def _label_array(value: Any, key: Hashable) -> NDArray[np.int64]:
-    """Return a label [L, H, W] as whole numbers."""
-    array = _array(value)
-    if array.ndim != 3 or array.shape[0] == 0:
-        raise ValueError(f"{key!r} must be of shape [L, H, W], got {list(array.shape)}.")
-    return array.astype(np.int64, copy=False)
-
-
-def _label_objects(label: NDArray[np.int64]) -> list[_LabelObject]:
-    """List the objects of a label [L, H, W], by layer and id."""
-    objects = []
-    for index, layer in enumerate(label):
-        numbers = layer.clip(min=0)
-        names = None
-        if numbers.max(initial=0) > _LARGEST_DIRECT_ID:
-            names, numbers = np.unique(np.append(0, numbers), return_inverse=True)
-            numbers = numbers[1:].reshape(layer.shape)
-        areas = np.bincount(numbers.ravel())
-        for number, box in enumerate(ndimage.find_objects(numbers), start=1):
-            if box is not None:
-                box_area = (box[0].stop - box[0].start) * (box[1].stop - box[1].start)
-                name = number if names is None else int(names[number])
-                objects.append(_LabelObject(name, index, int(areas[number]), box_area))
-    return objects
-
-
-def _target_and_others(
-    label: NDArray[np.int64], chosen: Sequence[_LabelObject], kept: Sequence[_LabelObject], *, like: Any
-) -> tuple[Tensor, Tensor]:
-    """Draw the target and the other kept objects of a label, with the meta data of the entry they come from."""
-    wanted = np.zeros(label.shape[1:], dtype=bool)
-    for thing in chosen:
-        wanted |= label[thing.layer] == thing.number
-    other = np.isin(label, [thing.number for thing in kept if thing not in chosen]).any(axis=0) & ~wanted
-    target = wanted.astype(np.float32)
-    target[(label < 0).any(axis=0) & ~wanted] = -1.0
-    results = (torch.from_numpy(target)[None], torch.from_numpy(other.astype(np.uint8))[None])
-    if isinstance(like, MetaTensor):
-        return tuple(MetaTensor(result).copy_meta_from(like) for result in results)  # type: ignore[return-value]
-    return results

@@ -129,10 +129,12 @@ class LoadSampled(MapTransform):
             except UnreadableFileError:
                 raise
             except (ValueError, IndexError) as error:
-                raise ValueError(f"{key} of {name or result[key]}: {error}") from error
+                reason = str(error).rstrip(".")
+                raise ValueError(f"{key} of {name or result[key]}: {reason}{_file_of(result[key])}.") from error
             height, width = loaded.shape[-2:]
             if size is not None and size != (height, width):
-                raise ValueError(f"{key} of {name} is {height}×{width} pixels, but the image {size[0]}×{size[1]}.")
+                found = f"{height}×{width} pixels, but the image {size[0]}×{size[1]}"
+                raise ValueError(f"{key} of {name} is {found}{_file_of(result[key])}.")
             size = (int(height), int(width))
             loaded.meta["filename_or_obj"] = result[key] if isinstance(result[key], str) else name
             result[key] = loaded
@@ -200,6 +202,12 @@ class LoadSampled(MapTransform):
                 decoded.ranges = np.array([intensity_range(channel, self.percentiles) for channel in channels])
             meta["intensity_range"] = torch.as_tensor(decoded.ranges)
         return plane.take(volume.array, index), plane.affine(volume.affine, volume.array.shape, index), meta
+
+
+def _file_of(value: Any) -> str:
+    """Return the file of a value for a message, in parentheses, or nothing."""
+    file = value.get("file") if isinstance(value, Mapping) else value
+    return f" ({os.fspath(file)})" if isinstance(file, str | os.PathLike) else ""
 
 
 def _one_channel(array: NDArray[Any], meta: dict[str, Any], channel: int) -> tuple[NDArray[Any], dict[str, Any]]:

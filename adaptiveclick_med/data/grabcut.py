@@ -1,0 +1,50 @@
+"""GrabCut: natural pictures with one object each (Rother et al., ACM Transactions on Graphics 2004)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adaptiveclick_med.data.picture_pairs import list_picture_pairs
+from adaptiveclick_med.data.problems import Problems
+from adaptiveclick_med.data.registry import Benchmark, Item, Source
+
+__all__ = ["SOURCE", "list_items"]
+
+
+def list_items(dataset_dir: str | Path | None, *, seed: int, problems: Problems) -> list[Item]:
+    """List the pictures in the order of their names; files are opened where a sample is loaded.
+
+    A mask is above 128 on the object, 128 where pixels count nowhere, else background.
+
+    Args:
+        dataset_dir: the folder that holds ``data_GT/`` (JPEG, BMP or PNG) and ``boundary_GT/*.bmp``, or its parent with
+            ``GrabCut/``.
+        seed: without effect.
+        problems: takes pictures without a mask, masks without a picture, and names that two files share.
+
+    Raises:
+        DataSetError: when a folder is missing or holds no picture.
+        FileNotFoundError: when ``dataset_dir`` does not exist.
+    """
+    return list_picture_pairs(
+        dataset_dir,
+        problems,
+        source="grabcut",
+        title="GrabCut",
+        images="data_GT",
+        masks="boundary_GT",
+        label_type="trimap",
+    )
+
+
+SOURCE = Source(
+    "grabcut",
+    list_items,
+    benchmark=Benchmark(
+        min_area=1,
+        images={"all": 50},
+        objects={"all": 50},
+        reference="Rother et al., GrabCut: interactive foreground extraction using iterated graph cuts, 2004",
+    ),
+    title="GrabCut",
+)
