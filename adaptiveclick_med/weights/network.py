@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from adaptiveclick_med.networks import ClickNetwork, build_network
+from adaptiveclick_med.networks import NETWORKS, ClickNetwork, build_network
 from adaptiveclick_med.weights.files import has_header, load_weights
 from adaptiveclick_med.weights.pretrained import initialise_encoder
 from adaptiveclick_med.weights.released import load_released
@@ -61,6 +64,7 @@ def start_network(
     image_size: int | tuple[int, int] | None = None,
     pretrained_encoder: str | Path | None = None,
     initial_weights: str | Path | None = None,
+    network_arguments: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> ClickNetwork:
     """Build the network that a training starts from.
@@ -71,16 +75,44 @@ def start_network(
         image_size: side or (height, width) in pixels; ``None``: the preset's.
         pretrained_encoder: see :func:`initialise_encoder`.
         initial_weights: a file for :func:`load_network` to continue from; it tells class and sizes, so ``name``,
-            ``preset`` and ``pretrained_encoder`` are not used then.
+            ``preset``, ``pretrained_encoder`` and ``network_arguments`` are not used then.
+        network_arguments: constructor arguments that replace the preset's, for example ``{"num_queries": 20}``;
+            ``None``: none. ``image_size`` is not among them, it has an argument of its own.
         seed: of the fresh weights. PyTorch's own random state stays as it was.
 
     Raises:
         FileNotFoundError: when a file does not exist.
-        ValueError: when a name is unknown or a file cannot be used.
+        ValueError: when a name or a constructor argument is unknown, or a file cannot be used.
+
+    Example:
+        >>> network = start_network("AdaptiveClick", "nano", network_arguments={"num_queries": 5})
+        >>> network.arguments["num_queries"]
+        5
     """
     if initial_weights:
         return load_network(initial_weights).train()
+    arguments = _checked_arguments(name, network_arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(name, preset, image_size=image_size)
+        network = build_network(name, preset, image_size=image_size, **arguments)
     return initialise_encoder(network, pretrained_encoder)
+
+
+def _checked_arguments(name: str, network_arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return ``network_arguments`` as a dictionary, after a check that the network has them.
+
+    Raises:
+        ValueError: when they are no dictionary, or one of them is unknown.
+    """
+    if network_arguments is None:
+        return {}
+    if not isinstance(network_arguments, Mapping):
+        raise ValueError(f"network_arguments must be a dictionary, got {network_arguments!r}.")
+    if name in NETWORKS:  # otherwise build_network says what is wrong
+        valid = [argument for argument in inspect.signature(NETWORKS[name]).parameters if argument != "image_size"]
+        unknown = [argument for argument in network_arguments if argument not in valid]
+        if unknown:
+            raise ValueError(
+                f"network_arguments of {name} may be {', '.join(valid)}, got {', '.join(map(repr, unknown))}."
+            )
+    return dict(network_arguments)

@@ -52,9 +52,53 @@ def test_fresh_by_name_and_preset():
         start_network("SimpleClick", "giant")
 
 
+def test_network_arguments_replace_those_of_the_preset():
+    options = {"image_size": 32, "network_arguments": {"num_queries": 5, "click_decoder_layers": 3}}
+    network = start_network("AdaptiveClick", "nano", **options)
+    assert network.arguments["num_queries"] == 5
+    assert network.arguments["click_decoder_layers"] == 3
+    assert network.arguments["embed_dim"] == 96
+    assert network.arguments["image_size"] == 32
+    assert network.predict(torch.zeros(1, 6, 32, 32)).mask_logits.shape == (1, 5, 16, 16)
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_without_network_arguments_the_network_is_that_of_the_preset(nothing):
+    plain = start_network("AdaptiveClick", "nano", image_size=32)
+    same = start_network("AdaptiveClick", "nano", image_size=32, network_arguments=nothing)
+    assert same.arguments == plain.arguments
+    assert plain.arguments["num_queries"] == 10
+    states = [each.state_dict() for each in (plain, same)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        (
+            "AdaptiveClick",
+            {"queries": 5},
+            r"network_arguments of AdaptiveClick may be .*num_queries.*, got 'queries'\.",
+        ),
+        (
+            "SimpleClick",
+            {"num_queries": 5},
+            r"network_arguments of SimpleClick may be .*head_dim.*, got 'num_queries'\.",
+        ),
+        ("AdaptiveClick", {"image_size": 64}, r"got 'image_size'\."),
+        ("AdaptiveClick", "num_queries", r"network_arguments must be a dictionary, got 'num_queries'\."),
+        ("UNet", {"num_queries": 5}, "name must be one of AdaptiveClick, SimpleClick, got 'UNet'"),
+    ],
+)
+def test_unknown_network_arguments_are_a_clear_error(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        start_network(name, "nano", network_arguments=arguments)
+
+
 def test_from_a_file_for_training(tmp_path, network):
     path = save_weights(tmp_path / "w.safetensors", network)
-    started = start_network("AdaptiveClick", "base", pretrained_encoder="mae", initial_weights=path)
+    options = {"pretrained_encoder": "mae", "network_arguments": {"num_queries": 5}}
+    started = start_network("AdaptiveClick", "base", initial_weights=path, **options)
     assert isinstance(started, SimpleClick)
     assert started.training
 
