@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from typer.testing import CliRunner
 
 from adaptiveclick_med import cli
-from adaptiveclick_med.evaluation import evaluate_source
+from adaptiveclick_med.evaluation import DataSetChoice, evaluate_source
 from adaptiveclick_med.networks import AdaptiveClick, SimpleClick
 from adaptiveclick_med.weights import load_weights, read_header, save_weights, start_network
 
@@ -69,35 +70,87 @@ class TestEvaluate:
         assert (content["facts"]["method"], content["facts"]["weights"]) == ("disk", None)
         assert content["summary"]["objects"] == 6
         table = [line for line in output.splitlines() if line.startswith("folder")]
-        assert table[0].split()[1:3] == ["6", f"{content['summary']['NoC@85']:.3f}"]
+        assert table[0].split()[:4] == ["folder", "(disk)", "6", f"{content['summary']['NoC@85']:.3f}"]
 
     def test_every_option_arrives(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         seen: dict[str, Any] = {}
 
         class Result:
-            def save(self, folder: Path) -> None:
-                seen["folder"] = folder
-
             def table(self) -> str:
                 return "TABLE"
 
-        def fake(dataset: str, dataset_dir: Path | None, **options: Any) -> Result:
-            seen.update(options, dataset=dataset, dataset_dir=dataset_dir)
+        def create(method: str, **options: Any) -> str:
+            seen.update(options, method=method)
+            return "METHOD"
+
+        def fake(choice: DataSetChoice, method: str, folder: Path, **options: Any) -> Result:
+            assert method == "METHOD"
+            seen.update(options, choice=choice, folder=folder)
             return Result()
 
-        monkeypatch.setattr("adaptiveclick_med.evaluation.evaluate_source", fake)
+        monkeypatch.setattr("adaptiveclick_med.evaluation.Method.create", create)
+        monkeypatch.setattr("adaptiveclick_med.evaluation.evaluate_choice", fake)
         output = run(
             *("evaluate", "--dataset", "coco", "--output_dir", tmp_path, "--weights", "w.pth", "--dataset_dir", "d"),
             *("--section", "training", "--val_fraction", 0.4, "--split_seed", 7, "--max_samples", 5),
-            *("--max_clicks", 9, "--min_area", 11, "--crop_size", 224, "--device", "cuda:1", "--skip_bad_files"),
+            *("--max_clicks", 9, "--min_area", 11, "--crop_size", 224, "--device", "cuda:1", "--on_error", "skip"),
+            *("--batch_size", "auto", "--overwrite", "--options", '{"image_dir": "x"}', "--channels", "0,1,2"),
+            *("--intensity_window", "-10,30.5"),
         )
-        chosen = {"section": "training", "val_fraction": 0.4, "split_seed": 7, "max_samples": 5, "max_clicks": 9}
-        where = {"dataset": "coco", "dataset_dir": Path("d"), "weights": Path("w.pth"), "method": "network"}
-        rest = {"min_area": 11, "crop_size": 224, "device": "cuda:1", "on_error": "skip", "folder": tmp_path}
-        assert seen == {**where, **chosen, **rest}
+        choice = DataSetChoice(
+            "coco",
+            "d",
+            name="coco",
+            section="training",
+            options={"image_dir": "x"},
+            val_fraction=0.4,
+            split_seed=7,
+            max_samples=5,
+            max_clicks=9,
+            min_area=11,
+            crop_size=224,
+            intensity_window=(-10.0, 30.5),
+            channels=[0, 1, 2],
+        )
+        assert seen.pop("choice") == choice
+        where = {"weights": Path("w.pth"), "preset": None, "method": "network", "device": "cuda:1", "folder": tmp_path}
+        assert seen == {**where, "on_error": "skip", "batch_size": "auto", "overwrite": True}
         assert output == f"TABLE\nWritten to {tmp_path}.\n"
-        run("evaluate", "--dataset", "phantoms", "--output_dir", tmp_path)
-        assert (seen["on_error"], seen["section"], seen["dataset_dir"], seen["device"]) == ("raise", "all", None, None)
+        run("evaluate", "--dataset", "phantoms", "--output_dir", tmp_path, "--preset", "nano")
+        usual = DataSetChoice("phantoms", name="phantoms", section="all", min_area=20)
+        assert (seen["on_error"], seen["choice"], seen["preset"]) == ("raise", usual, "nano")
+
+    def test_several_data_sets_and_a_report(self, picture_folder: Path, weights: Path, tmp_path: Path) -> None:
+        config = tmp_path / "sets.yaml"
+        sets = [
+            {"dataset": "folder", "dataset_dir": str(picture_folder), "max_clicks": 2, "name": "mine"},
+            {"dataset": "folder", "dataset_dir": str(tmp_path / "none"), "name": "missing"},
+            {"dataset": "phantoms", "options": {"num_volumes": 2, "size": [3, 64, 64]}, "max_clicks": 1},
+        ]
+        config.write_text(yaml.safe_dump({"datasets": sets}))
+        common = ("evaluate", "--config", config, "--weights", weights, "--output_dir", tmp_path / "out")
+        with pytest.raises(FileNotFoundError, match="none"):
+            run(*common)
+        output = run(*common, "--on_error", "skip", "--report")
+        assert "missing was left out: " in output and "mine" in output and "phantoms" in output
+        with (tmp_path / "out" / "summary.csv").open() as file:
+            rows = {row["dataset"]: row for row in csv.DictReader(file)}
+        assert list(rows) == ["mine", "phantoms", "missing"]
+        assert float(rows["mine"]["objects"]) == 6 and "does not exist" in rows["missing"]["error"]
+        page = (tmp_path / "out" / "report.html").read_text()
+        assert 'id="mine"' in page and 'id="phantoms"' in page and "missing was left out" in page
+        assert (tmp_path / "out" / "phantoms" / "results.json").is_file()
+
+    def test_compare(self, picture_folder: Path, tmp_path: Path) -> None:
+        for name, clicks in (("a", 3), ("b", 3)):
+            run(
+                *("evaluate", "--dataset", "folder", "--dataset_dir", picture_folder, "--method", "disk"),
+                *("--output_dir", tmp_path / name, "--max_clicks", clicks),
+            )
+        output = run("compare", tmp_path / "a", tmp_path / "b", "--figure", tmp_path / "curves.png")
+        assert "b minus a, 6 objects in both, 95 % paired bootstrap:" in output
+        assert "NoC@85: +0.000 [+0.000, +0.000]" in output
+        assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
 class TestConvertWeights:
@@ -159,7 +212,7 @@ class TestErrors:
         [
             (["--dataset", "folder", "--weights", "{tmp}/none.safetensors"], "There is no weight file {tmp}/none"),
             (["--dataset", "folder", "--weights", "{tmp}/damaged.pth"], "{tmp}/damaged.pth is"),
-            (["--dataset", "folder"], "weights are needed"),
+            (["--dataset", "folder"], "there are no default weights yet: pass --weights FILE"),
             (
                 ["--dataset", "fodler", "--method", "disk"],
                 "unknown dataset 'fodler'; valid names are berkeley, brats, coco",
@@ -167,6 +220,14 @@ class TestErrors:
             (["--dataset", "folder", "--method", "disk", "--dataset_dir", "{tmp}/none"], "does not exist: {tmp}/none"),
             (["--dataset", "folder", "--method", "disk", "--dataset_dir", "{tmp}/damaged.pth"], "is not a folder"),
             (["--dataset", "folder", "--method", "disk", "--dataset_dir", "{tmp}/empty"], "{tmp}/empty"),
+            (["--dataset", "folder", "--method", "disk", "--options", "plane"], "options must be JSON such as"),
+            (["--dataset", "folder", "--method", "disk", "--batch_size", "none"], "batch_size must be 'auto' or a"),
+            (["--dataset", "folder", "--method", "disk", "--channels", "red"], "channels must be whole numbers"),
+            (["--method", "disk"], "pass --dataset NAME for one data set, or --config FILE"),
+            (
+                ["--method", "disk", "--config", "{tmp}/none.yaml", "--section", "all"],
+                "--section cannot go",
+            ),
             (["--dataset", "folder", "--method", "disk", "--section", "test"], "section must be one of"),
             (["--dataset", "folder", "--method", "disk", "--val_fraction", "1.5"], "val_fraction must be"),
             (["--dataset", "folder", "--method", "disk", "--max_samples", "0"], "max_samples must be at least 1"),
@@ -202,7 +263,6 @@ class TestErrors:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         (tmp_path / "out").write_text("mine")
-        monkeypatch.setattr("adaptiveclick_med.evaluation.evaluate_source", None)  # not even begun
         common = ("evaluate", "--dataset", "folder", "--dataset_dir", picture_folder, "--method", "disk")
         found = self.fail(monkeypatch, capsys, *common, "--output_dir", tmp_path / "out")
         assert found == f"output_dir is not a folder: {tmp_path / 'out'}."

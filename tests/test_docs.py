@@ -15,7 +15,7 @@ PAGES = sorted(
 
 
 def test_the_python_of_the_readme_runs() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
@@ -23,14 +23,14 @@ def test_the_python_of_the_readme_runs() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
 
 
 def test_the_overrides_that_the_bundle_page_lists_exist() -> None:
-    config = json.loads((ROOT / "bundles" / "adaptiveclick" / "configs" / "train.json").read_text())
-    page = (ROOT / "bundles" / "adaptiveclick" / "docs" / "README.md").read_text()
+    config = json.loads((ROOT / "bundles" / "adaptiveclick" / "configs" / "train.json").read_text(encoding="utf-8"))
+    page = (ROOT / "bundles" / "adaptiveclick" / "docs" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`--.*?) \|", page, re.MULTILINE)
     names = [name for row in rows for name in re.findall(r"--(\w+)", row)]
     assert len(names) > 25
@@ -38,9 +38,9 @@ def test_the_overrides_that_the_bundle_page_lists_exist() -> None:
 
 
 def test_every_override_file_is_listed_and_changes_known_values() -> None:
-    config = json.loads((ROOT / "bundles" / "adaptiveclick" / "configs" / "train.json").read_text())
-    listed = set(re.findall(r"`(\w+\.json)` \|", (ROOT / "configs" / "README.md").read_text()))
-    files = {path.name: json.loads(path.read_text()) for path in (ROOT / "configs").glob("*.json")}
+    config = json.loads((ROOT / "bundles" / "adaptiveclick" / "configs" / "train.json").read_text(encoding="utf-8"))
+    listed = set(re.findall(r"`(\w+\.json)` \|", (ROOT / "configs" / "README.md").read_text(encoding="utf-8")))
+    files = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "configs").glob("*.json")}
     assert listed == set(files)
     for name, values in files.items():
         assert [key for key in values if key not in config] == [], name

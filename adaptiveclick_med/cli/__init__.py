@@ -6,8 +6,11 @@ import logging
 
 import typer
 
+from adaptiveclick_med.cli.compare import compare
+from adaptiveclick_med.cli.datasets import datasets
 from adaptiveclick_med.cli.demo import demo
 from adaptiveclick_med.cli.evaluate import evaluate
+from adaptiveclick_med.cli.profile import profile
 from adaptiveclick_med.cli.weights import convert_weights
 
 __all__ = ["app", "main"]
@@ -20,8 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("evaluate")(evaluate)
+app.command("compare")(compare)
 app.command("convert-weights")(convert_weights)
 app.command("demo")(demo)
+app.command("profile")(profile)
+app.add_typer(datasets)
 
 
 def main() -> None:

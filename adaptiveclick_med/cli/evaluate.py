@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+
+from adaptiveclick_med.cli.values import json_object, whole_numbers, window_value
 
 __all__ = ["evaluate"]
 
@@ -18,42 +20,99 @@ class Method(str, Enum):
     disk = "disk"
 
 
+class OnError(str, Enum):
+    """What to do with what cannot be used."""
+
+    stop = "raise"
+    skip = "skip"
+
+
 def evaluate(
-    dataset: Annotated[str, typer.Option("--dataset", help="phantoms, sstem, folder or coco.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Where results.json and the CSV files go.")],
-    weights: Annotated[Optional[Path], typer.Option("--weights", help="Our weights or a released checkpoint.")] = None,
+    dataset: Annotated[
+        Optional[str], typer.Option("--dataset", help="Name of a data set; `adaptiveclick-med datasets list`.")
+    ] = None,
     dataset_dir: Annotated[Optional[Path], typer.Option("--dataset_dir", help="Folder of the data set.")] = None,
+    config: Annotated[
+        Optional[Path], typer.Option("--config", help="YAML file of several data sets, in place of --dataset.")
+    ] = None,
+    weights: Annotated[Optional[Path], typer.Option("--weights", help="Our weights or a released checkpoint.")] = None,
+    preset: Annotated[Optional[str], typer.Option("--preset", help="An untrained network of this size.")] = None,
     method: Annotated[Method, typer.Option("--method", help="The network, or the trivial baseline.")] = Method.network,
-    section: Annotated[str, typer.Option("--section", help="training, validation or all.")] = "all",
+    section: Annotated[
+        Optional[str], typer.Option("--section", help="training, validation or all; by default what the paper takes.")
+    ] = None,
+    options: Annotated[Optional[str], typer.Option("--options", help="Options of the data set, as JSON.")] = None,
     val_fraction: Annotated[float, typer.Option("--val_fraction", help="Share that validates.")] = 0.3,
     split_seed: Annotated[int, typer.Option("--split_seed", help="Seed of the split and of the phantoms.")] = 0,
     max_samples: Annotated[Optional[int], typer.Option("--max_samples", help="Only so many images.")] = None,
     max_clicks: Annotated[int, typer.Option("--max_clicks", help="The user gives up after so many.")] = 20,
-    min_area: Annotated[int, typer.Option("--min_area", help="Leave out objects of fewer pixels.")] = 20,
-    crop_size: Annotated[Optional[int], typer.Option("--crop_size", help="Side of the network's input.")] = None,
+    min_area: Annotated[
+        Optional[int], typer.Option("--min_area", help="Leave out objects of fewer pixels; by default as the paper.")
+    ] = None,
+    crop_size: Annotated[
+        Optional[int], typer.Option("--crop_size", help="Side of the network's input; by default as the paper.")
+    ] = None,
+    intensity_window: Annotated[
+        Optional[str], typer.Option("--intensity_window", help="A CT window by name, or LOW,HIGH.")
+    ] = None,
+    channels: Annotated[
+        Optional[str], typer.Option("--channels", help="Channel of a picture, or three: 2 or 0,1,2.")
+    ] = None,
+    batch_size: Annotated[
+        str, typer.Option("--batch_size", help="Objects that advance together: a number, or auto.")
+    ] = "1",
     device: Annotated[Optional[str], typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = None,
-    skip_bad_files: Annotated[bool, typer.Option("--skip_bad_files", help="Go on without files that fail.")] = False,
+    on_error: Annotated[
+        OnError, typer.Option("--on_error", help="Stop at what cannot be used, or go on without it.")
+    ] = OnError.stop,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away results of another run.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Also write report.html with pictures and curves.")] = False,
 ) -> None:
-    """Let the robot user click on every object of a data set and count the clicks."""
-    from adaptiveclick_med.evaluation import evaluate_source
+    """Let the robot user click on every object of a data set and count the clicks.
 
-    if output_dir.exists() and not output_dir.is_dir():
-        raise NotADirectoryError(f"output_dir is not a folder: {output_dir}.")
-    result = evaluate_source(
-        dataset,
-        dataset_dir,
-        weights=weights,
-        method=method.value,
-        section=section,
-        val_fraction=val_fraction,
-        split_seed=split_seed,
-        max_samples=max_samples,
-        max_clicks=max_clicks,
-        min_area=min_area,
-        crop_size=crop_size,
-        device=device,
-        on_error="skip" if skip_bad_files else "raise",
-    )
-    result.save(output_dir)
-    typer.echo(result.table())
+    A run that was stopped goes on when it is started again with the same arguments.
+    """
+    from adaptiveclick_med import evaluation
+
+    if (dataset is None) == (config is None):
+        raise ValueError("pass --dataset NAME for one data set, or --config FILE for several.")
+    single: dict[str, Any] = {
+        "dataset_dir": None if dataset_dir is None else str(dataset_dir),
+        "section": section,
+        "options": json_object(options, "options"),
+        "val_fraction": val_fraction,
+        "split_seed": split_seed,
+        "max_samples": max_samples,
+        "max_clicks": max_clicks,
+        "min_area": min_area,
+        "crop_size": crop_size,
+        "intensity_window": window_value(intensity_window),
+        "channels": whole_numbers(channels, "channels"),
+    }
+    running: dict[str, Any] = {"batch_size": batch_size, "on_error": on_error.value, "overwrite": overwrite}
+    failed: dict[str, str] = {}
+    if config is not None:
+        usual = evaluation.DataSetChoice("folder")
+        given = [f"--{key}" for key, value in single.items() if value != getattr(usual, key)]
+        if given:
+            raise ValueError(f"{', '.join(given)} cannot go with --config: write them into {config} for each data set.")
+        choices = evaluation.read_choices(config)
+        made = evaluation.Method.create(method.value, weights=weights, preset=preset, device=device)
+        results, failed = evaluation.evaluate_choices(choices, made, output_dir, **running)
+        if not results:
+            raise ValueError(f"none of the data sets of {config} could be evaluated: {next(iter(failed.values()))}")
+        evaluation.write_summary(results, output_dir, failed=failed)
+    else:
+        choices = [evaluation.DataSetChoice(str(dataset), **single).complete()]
+        made = evaluation.Method.create(method.value, weights=weights, preset=preset, device=device)
+        results = {str(choices[0].name): evaluation.evaluate_choice(choices[0], made, output_dir, **running)}
+    for result in results.values():
+        typer.echo(result.table())
+    for name, reason in failed.items():
+        typer.echo(f"{name} was left out: {reason}")
+    if report:
+        sections = {name: (results[name], choice) for choice in choices if (name := str(choice.name)) in results}
+        page = evaluation.write_report(output_dir / "report.html", sections, made, failed=failed)
+        typer.echo(f"Report: {page}")
     typer.echo(f"Written to {output_dir}.")

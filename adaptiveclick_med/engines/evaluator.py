@@ -61,6 +61,7 @@ class RobotUserUpdate:
         crop_size: see :class:`~adaptiveclick_med.inference.InteractiveSession`.
         zoom_in: see there.
         flip: see there.
+        batch_size: objects of an image that advance together.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class RobotUserUpdate:
         crop_size: int | tuple[int, int] | None = None,
         zoom_in: bool = True,
         flip: bool = True,
+        batch_size: int = 1,
     ) -> None:
         self.max_clicks = max_clicks
+        self.batch_size = batch_size
         self.target_iou = target_iou
         self.min_area = min_area
         self.session_options: dict[str, Any] = {
@@ -105,6 +108,7 @@ class RobotUserUpdate:
                 max_clicks=self.max_clicks,
                 target_iou=self.target_iou,
                 min_area=self.min_area,
+                batch_size=self.batch_size,
             )
         engine.state.output = {"results": results, "ious": [result.ious for result in results]}
         return engine.state.output

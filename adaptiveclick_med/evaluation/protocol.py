@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
-from tqdm import tqdm
+from numpy.typing import ArrayLike, NDArray
 
 from adaptiveclick_med.clicks import Click, Clicks
-from adaptiveclick_med.evaluation.results import EvaluationResult, ObjectResult
+from adaptiveclick_med.evaluation.results import ObjectResult
+from adaptiveclick_med.inference import InteractiveSession, click_together
 from adaptiveclick_med.metrics import intersection_over_union
 from adaptiveclick_med.simulation import RobotUser
 
-__all__ = ["SampleResult", "Session", "evaluate_dataset", "evaluate_objects", "evaluate_sample", "objects_of"]
+__all__ = [
+    "ObjectRun",
+    "SampleResult",
+    "Session",
+    "evaluate_objects",
+    "evaluate_sample",
+    "object_runs",
+    "objects_of",
+    "run_together",
+]
 
 
 class Session(Protocol):
@@ -38,6 +49,109 @@ class SampleResult(NamedTuple):
 
     clicks: Clicks
     ious: list[float]
+
+
+@dataclass
+class ObjectRun:
+    """One object on its way: the robot user clicks, the session answers, until the mask is good enough.
+
+    Args:
+        name: image and object.
+        target: [H, W]; 1 object, 0 background, -1 ignore.
+        session: holds the image already, unless ``image`` is given.
+        max_clicks: clicks after which the user gives up.
+        target_iou: the user stops when the IoU reaches this.
+        robot: the simulated user.
+        sample: the sample that the object belongs to, for whoever listens.
+        image: [H, W, C], given to the session before the first click.
+
+    Raises:
+        ValueError: when the target has no object pixel.
+    """
+
+    name: str
+    target: NDArray[Any]
+    session: Session
+    max_clicks: int = 20
+    target_iou: float = 0.9
+    robot: RobotUser = field(default_factory=RobotUser)
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    image: NDArray[Any] | None = None
+    clicks: Clicks = field(default_factory=Clicks, init=False)
+    ious: list[float] = field(default_factory=list, init=False)
+    seconds: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        if not (self.target > 0).any():
+            raise ValueError("target has no object pixel, so there is nothing to click on.")
+        self._mask = np.zeros(self.target.shape, dtype=bool)
+
+    def next_click(self) -> Click | None:
+        """Return the robot's next click, or ``None`` when it is done: good enough, no error left, or no click left."""
+        if len(self.clicks) >= self.max_clicks or (self.ious and self.ious[-1] >= self.target_iou):
+            return None
+        if self.image is not None and not self.clicks:
+            self.session.set_image(self.image)
+        return self.robot.next_click(self.target, self._mask, self.clicks)
+
+    def take(self, click: Click, prediction: Any, seconds: float = 0.0) -> None:
+        """Take the session's answer to a click."""
+        self.clicks.add(click)
+        self._mask = np.asarray(prediction.mask)
+        self.ious.append(intersection_over_union(self._mask, self.target))
+        self.seconds += seconds
+
+    def result(self) -> ObjectResult:
+        """Return clicks and IoUs."""
+        places = [(float(click.row), float(click.column), click.positive) for click in self.clicks]
+        return ObjectResult(self.name, places, list(self.ious), self.seconds)
+
+
+def run_together(runs: Iterable[ObjectRun], batch_size: int = 1) -> Iterator[ObjectRun]:
+    """Advance objects click by click until all are done; up to ``batch_size`` of them together.
+
+    As soon as an object is done the next one takes its place, so batches stay full. Sessions other than
+    :class:`~adaptiveclick_med.inference.InteractiveSession` answer one after the other.
+
+    Args:
+        runs: the objects; taken one by one, as places become free.
+        batch_size: places.
+
+    Yields:
+        The objects in the order in which they are done.
+
+    Raises:
+        ValueError: when ``batch_size`` is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    waiting = iter(runs)
+    active: list[ObjectRun] = []
+    while True:
+        active += islice(waiting, batch_size - len(active))
+        if not active:
+            return
+        asked = [(run, run.next_click()) for run in active]
+        yield from (run for run, click in asked if click is None)
+        clicked = [(run, click) for run, click in asked if click is not None]
+        active = [run for run, _ in clicked]
+        _answer(clicked)
+
+
+def _answer(clicked: Sequence[tuple[ObjectRun, Click]]) -> None:
+    """Let the sessions answer to one click each, together where they can."""
+    sessions = [run.session for run, _ in clicked]
+    if len(clicked) > 1 and all(isinstance(session, InteractiveSession) for session in sessions):
+        start = time.perf_counter()
+        predictions = click_together(sessions, [click for _, click in clicked])  # type: ignore[arg-type]
+        seconds = (time.perf_counter() - start) / len(clicked)
+        for (run, click), prediction in zip(clicked, predictions, strict=True):
+            run.take(click, prediction, seconds)
+        return
+    for run, click in clicked:
+        start = time.perf_counter()
+        prediction = run.session.click(click.row, click.column, click.positive)
+        run.take(click, prediction, time.perf_counter() - start)
 
 
 def evaluate_sample(
@@ -72,28 +186,16 @@ def evaluate_sample(
     size = np.shape(image)[:2]
     if target.shape != size:
         raise ValueError(f"target must be of the image's size {list(size)}, got {list(target.shape)}.")
-    if not (target > 0).any():
-        raise ValueError("target has no object pixel, so there is nothing to click on.")
-    robot = robot or RobotUser()
-    session.set_image(image)
-    mask = np.zeros(target.shape, dtype=bool)
-    clicks, ious = Clicks(), []
-    while len(clicks) < max_clicks:
-        click = robot.next_click(target, mask, clicks)
-        if click is None:
-            break
+    run = ObjectRun("", target, session, max_clicks, target_iou, robot or RobotUser(), image=np.asarray(image))
+    while (click := run.next_click()) is not None:
         prediction = session.click(click.row, click.column, click.positive)
-        clicks.add(click)
-        mask = np.asarray(prediction.mask)
-        ious.append(intersection_over_union(mask, target))
+        run.take(click, prediction)
         if on_click is not None:
-            on_click(click, prediction, ious[-1])
-        if ious[-1] >= target_iou:
-            break
-    return SampleResult(clicks, ious)
+            on_click(click, prediction, run.ious[-1])
+    return SampleResult(run.clicks, run.ious)
 
 
-def objects_of(label: ArrayLike, min_area: int = 1) -> list[tuple[int, np.ndarray]]:
+def objects_of(label: ArrayLike, min_area: int = 1) -> list[tuple[int, NDArray[np.int8]]]:
     """Return every object of a sample as a target of its own.
 
     Args:
@@ -113,6 +215,43 @@ def objects_of(label: ArrayLike, min_area: int = 1) -> list[tuple[int, np.ndarra
     return targets
 
 
+def object_runs(
+    sample: Mapping[str, Any],
+    session: Session,
+    *,
+    max_clicks: int = 20,
+    target_iou: float = 0.9,
+    min_area: int = 1,
+    skip: Callable[[str], bool] | None = None,
+) -> Iterator[ObjectRun]:
+    """Return the objects of one sample, each ready to be clicked on.
+
+    Args:
+        sample: ``image`` [C, H, W], ``label`` [L, H, W] (object ids in layers; 0 background, -1 ignore) and ``name``.
+            Ids above ``num_instances``, where a sample has that (COCO-LVIS), are regions and no objects.
+        session: an :class:`~adaptiveclick_med.inference.InteractiveSession` gives each object a sibling of its own.
+            Another session serves all objects, so they must be run one after the other.
+        max_clicks: clicks after which the user gives up.
+        target_iou: the user stops when the IoU reaches this.
+        min_area: smaller objects are left out, in pixels.
+        skip: tells by its name whether an object is left out.
+
+    Raises:
+        ValueError: when the session cannot take the image.
+    """
+    image = np.moveaxis(np.asarray(sample["image"]), 0, -1)
+    first = session.sibling() if isinstance(session, InteractiveSession) else None
+    if first is not None:
+        first.set_image(image)
+    for identifier, target in objects_of(sample["label"], min_area):
+        name = f"{sample['name']}#{identifier}"
+        if identifier > sample.get("num_instances", identifier) or (skip is not None and skip(name)):
+            continue
+        own = session if first is None else first.sibling(keep_image=True)
+        own_image = image if first is None else None
+        yield ObjectRun(name, target, own, max_clicks, target_iou, sample=sample, image=own_image)
+
+
 def evaluate_objects(
     sample: Mapping[str, Any],
     session: Session,
@@ -120,87 +259,22 @@ def evaluate_objects(
     max_clicks: int = 20,
     target_iou: float = 0.9,
     min_area: int = 1,
-    on_object: Callable[[Mapping[str, Any], np.ndarray, ObjectResult], None] | None = None,
+    batch_size: int = 1,
 ) -> list[ObjectResult]:
     """Evaluate every object of one sample with the robot user.
 
     Args:
-        sample: ``image`` [C, H, W], ``label`` [L, H, W] (object ids in layers; 0 background, -1 ignore) and ``name``.
-        session: see :func:`evaluate_sample`.
+        sample: see :func:`object_runs`.
+        session: see there.
         max_clicks: clicks after which the user gives up.
         target_iou: the user stops when the IoU reaches this.
         min_area: smaller objects are left out, in pixels.
-        on_object: called with (sample, target, result) after each object.
+        batch_size: objects that advance together, see :func:`run_together`.
 
     Returns:
-        One result an object; none when there is no object.
+        One result an object, in the order of their ids; none when there is no object.
     """
-    image = np.moveaxis(np.asarray(sample["image"]), 0, -1)
-    timed = _TimedSession(session)
-    results = []
-    for identifier, target in objects_of(sample["label"], min_area):
-        timed.seconds = 0.0
-        clicks, ious = evaluate_sample(image, target, timed, max_clicks, target_iou)
-        places = [(float(click.row), float(click.column), click.positive) for click in clicks]
-        results.append(ObjectResult(f"{sample['name']}#{identifier}", places, ious, timed.seconds))
-        if on_object is not None:
-            on_object(sample, target, results[-1])
-    return results
-
-
-def evaluate_dataset(
-    samples: Iterable[Mapping[str, Any]],
-    session: Session,
-    *,
-    max_clicks: int = 20,
-    target_iou: float | None = None,
-    thresholds: Sequence[float] = (0.85, 0.90),
-    min_area: int = 1,
-    facts: Mapping[str, Any] | None = None,
-    progress: bool = False,
-    on_object: Callable[[Mapping[str, Any], np.ndarray, ObjectResult], None] | None = None,
-) -> EvaluationResult:
-    """Evaluate every object of every sample with the robot user.
-
-    Args:
-        samples: see :func:`evaluate_objects`.
-        session: see :func:`evaluate_sample`.
-        max_clicks: clicks after which the user gives up.
-        target_iou: the user stops here; by default at the highest threshold.
-        thresholds: IoUs of NoC and NoF.
-        min_area: smaller objects are left out, in pixels.
-        facts: what is evaluated, kept in the result.
-        progress: show a progress bar.
-        on_object: called with (sample, target, result) after each object.
-
-    Raises:
-        ValueError: when there is no object, or ``max_clicks`` is below 1.
-    """
-    if max_clicks < 1:
-        raise ValueError(f"max_clicks must be at least 1, got {max_clicks}.")
-    stop = max(thresholds) if target_iou is None else target_iou
-    results: list[ObjectResult] = []
-    for sample in tqdm(samples, desc="evaluating", unit="image", disable=not progress):
-        results += evaluate_objects(
-            sample, session, max_clicks=max_clicks, target_iou=stop, min_area=min_area, on_object=on_object
-        )
-    if not results:
-        raise ValueError(f"The data set has no object of at least {min_area} pixels.")
-    return EvaluationResult(results, max_clicks, tuple(thresholds), dict(facts or {}))
-
-
-class _TimedSession:
-    """Passes everything on and adds up the time."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.seconds = 0.0
-
-    def set_image(self, image: Any) -> None:
-        self.session.set_image(image)
-
-    def click(self, row: float, column: float, positive: bool = True) -> Any:
-        start = time.perf_counter()
-        prediction = self.session.click(row, column, positive)
-        self.seconds += time.perf_counter() - start
-        return prediction
+    runs = list(object_runs(sample, session, max_clicks=max_clicks, target_iou=target_iou, min_area=min_area))
+    for _ in run_together(runs, batch_size if isinstance(session, InteractiveSession) else 1):
+        pass
+    return [run.result() for run in runs]

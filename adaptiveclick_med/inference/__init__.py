@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from adaptiveclick_med.inference.crop import CropBox, ZoomIn
+from adaptiveclick_med.inference.lockstep import click_together
 from adaptiveclick_med.inference.prediction import Candidate, Prediction
 from adaptiveclick_med.inference.predictor import ClickPredictor
 from adaptiveclick_med.inference.session import InteractiveSession
 
-__all__ = ["Candidate", "ClickPredictor", "CropBox", "InteractiveSession", "Prediction", "ZoomIn"]
+__all__ = ["Candidate", "ClickPredictor", "CropBox", "InteractiveSession", "Prediction", "ZoomIn", "click_together"]

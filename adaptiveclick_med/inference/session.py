@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from adaptiveclick_med.networks import AdaptiveClickOutput, ClickNetwork
 from adaptiveclick_med.networks.click_network import as_size
 from adaptiveclick_med.transforms.intensity import to_unit_rgb
 
-__all__ = ["InteractiveSession"]
+__all__ = ["InteractiveSession", "Question"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,23 @@ class _State:
     box: CropBox | None
     probability: Tensor | None
     prediction: Prediction | None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a session asks of the network after a click.
+
+    Attributes:
+        clicks: all clicks with the newest, in image pixels.
+        box: the part of the image that the network sees.
+        frame: [1, 4, h, w], that part and the previous mask.
+        moved: the clicks in pixels of the frame.
+    """
+
+    clicks: Clicks
+    box: CropBox
+    frame: Tensor
+    moved: Clicks
 
 
 class InteractiveSession:
@@ -172,17 +190,43 @@ class InteractiveSession:
             ValueError: when the click lies outside the image, is the first and negative although no mask was set, or
                 exceeds ``max_clicks``. The session stays as it was.
         """
+        question = self.ask(Click(row, column, positive))
+        frame = question.frame
+        points = points_tensor([question.moved], dtype=frame.dtype, device=frame.device)
+        return self.answer(question, *self.predictor(frame[:, :3], frame[:, 3:], points))
+
+    def sibling(self, *, keep_image: bool = False) -> InteractiveSession:
+        """Return a session with the same network and options, for another object; it has no clicks.
+
+        Args:
+            keep_image: whether it starts with this session's image, which the two then share.
+        """
+        twin = copy(self)
+        twin._image = self._image if keep_image else None
+        twin._history = []
+        twin._state = twin._start = _State(Clicks(), None, None, None)
+        return twin
+
+    def ask(self, click: Click) -> Question:
+        """Check a click and prepare the network's input; the session stays as it is until :meth:`answer`.
+
+        Args:
+            click: in image pixels.
+
+        Raises:
+            ValueError: as :meth:`click`.
+            RuntimeError: when no image was set.
+        """
         image, (height, width) = self._require_image(), self.size
-        click = Click(row, column, positive)
-        if not (0 <= row <= height - 1 and 0 <= column <= width - 1):
+        if not (0 <= click.row <= height - 1 and 0 <= click.column <= width - 1):
             raise ValueError(
-                f"The click ({row}, {column}) lies outside the image: rows go from 0 to {height - 1}, columns from 0 "
-                f"to {width - 1}."
+                f"The click ({click.row}, {click.column}) lies outside the image: rows go from 0 to {height - 1}, "
+                f"columns from 0 to {width - 1}."
             )
         old = self._state
         if len(old.clicks) >= self.max_clicks:
             raise ValueError(f"There are already max_clicks = {self.max_clicks} clicks on this object.")
-        if not positive and not old.clicks.positive and self._start.probability is None:
+        if not click.positive and not old.clicks.positive and self._start.probability is None:
             raise ValueError(
                 "There is no positive click: the first click must be on the object, unless a mask was set."
             )
@@ -193,12 +237,20 @@ class InteractiveSession:
         if self.zoom_in is not None:
             box = self.zoom_in.choose((height, width), clicks, old.probability, old.box)
             frame, moved = self.zoom_in.crop(frame, box), self.zoom_in.crop_clicks(clicks, box)
-        points = points_tensor([moved], dtype=frame.dtype, device=frame.device)
-        logits, candidates = self.predictor(frame[:, :3], frame[:, 3:], points)
-        probability = self._to_image(logits.sigmoid(), box, self.size)[0, 0]
-        prediction = self._prediction(probability, candidates, box)
-        self._history.append(old)
-        self._state = _State(clicks, box, probability, prediction)
+        return Question(clicks, box, frame, moved)
+
+    def answer(self, question: Question, logits: Tensor, candidates: AdaptiveClickOutput | None) -> Prediction:
+        """Go on with the network's answer to a question of :meth:`ask`.
+
+        Args:
+            question: the last one asked.
+            logits: [1, 1, h, w].
+            candidates: of the frame, batch size 1; ``None`` without candidates.
+        """
+        probability = self._to_image(logits.sigmoid(), question.box, self.size)[0, 0]
+        prediction = self._prediction(probability, candidates, question.box)
+        self._history.append(self._state)
+        self._state = _State(question.clicks, question.box, probability, prediction)
         return prediction
 
     def undo(self) -> Prediction | None:

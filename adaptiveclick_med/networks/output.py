@@ -25,3 +25,12 @@ class AdaptiveClickOutput(NamedTuple):
     click_logits: Tensor | None = None
     auxiliary: tuple[tuple[Tensor, Tensor], ...] = ()
     features: dict[str, Tensor] | None = None
+
+    def sample(self, index: int) -> AdaptiveClickOutput:
+        """Return the candidates of one sample of the batch, on their own memory; batch size 1, without features."""
+        part = slice(index, index + 1)
+        return AdaptiveClickOutput(
+            self.logits[part].clone(),
+            None if self.mask_logits is None else self.mask_logits[part].clone(),
+            None if self.click_logits is None else self.click_logits[part].clone(),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from adaptiveclick_med.baselines import DiskSession
 from adaptiveclick_med.data import DataSetError
 from adaptiveclick_med.evaluation import evaluate_dataset, evaluate_source, mean_object_area, open_source
 from adaptiveclick_med.inference import InteractiveSession
+from adaptiveclick_med.networks import AdaptiveClickOutput
 from adaptiveclick_med.weights import load_network, save_weights, start_network
 
 AREAS = [(22 * (24 - 4 * number), 441) for number in range(3)]
@@ -73,16 +75,21 @@ class TestNetwork:
             (item.name, item.clicks, item.ious) for item in expected.objects
         ]
         assert [item.name for item in found.objects] == [f"case_{i}#{k}" for i in range(3) for k in (1, 2)]
-        assert found.facts == {
+        facts = {
             "dataset": "folder",
+            "dataset_dir": str(picture_folder),
             "section": "all",
             "method": "network",
+            "network": "SimpleClick",
             "weights": str(weights),
+            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
             "max_samples": None,
+            "max_clicks": 2,
             "min_area": 20,
             "val_fraction": 0.3,
             "split_seed": 0,
         }
+        assert facts.items() <= found.facts.items()
 
     def test_choices(self, picture_folder: Path, weights: Path) -> None:
         names = {
@@ -100,10 +107,9 @@ class TestNetwork:
     def test_more_clicks_than_a_session_takes_by_default(
         self, picture_folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def nothing(image: torch.Tensor, previous: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-            return torch.full_like(previous, -9.0)
-
-        monkeypatch.setattr("adaptiveclick_med.evaluation.sources.load_network", lambda *_, **__: nothing)
+        network = load_network(weights)
+        monkeypatch.setattr(network, "predict", lambda x, auxiliary: AdaptiveClickOutput(torch.full_like(x[:, :1], -9)))
+        monkeypatch.setattr("adaptiveclick_med.evaluation.method.load_network", lambda *_, **__: network)
         found = evaluate(picture_folder, weights=weights, max_clicks=101, crop_size=16, max_samples=1)
         assert [len(item.clicks) for item in found.objects] == [101, 101]
 
@@ -132,7 +138,7 @@ class TestErrors:
     def test_arguments(self, picture_folder: Path, weights: Path, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="method must be one of network, disk, got 'square'"):
             evaluate(picture_folder, method="square")
-        with pytest.raises(ValueError, match="weights are needed to evaluate a network"):
+        with pytest.raises(ValueError, match="no default weights yet: pass --weights FILE"):
             evaluate(picture_folder)
         with pytest.raises(FileNotFoundError, match="There is no weight file"):
             evaluate(picture_folder, weights=tmp_path / "none.safetensors")

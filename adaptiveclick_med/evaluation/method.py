@@ -1,0 +1,179 @@
+"""What answers to the clicks: a trained network, an untrained one, or a baseline."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from adaptiveclick_med.baselines import DiskSession
+from adaptiveclick_med.data.problems import Problems
+from adaptiveclick_med.evaluation.choice import DataSetChoice
+from adaptiveclick_med.evaluation.protocol import Session, objects_of
+from adaptiveclick_med.inference import InteractiveSession
+from adaptiveclick_med.networks import ClickNetwork
+from adaptiveclick_med.weights import load_network, start_network
+
+__all__ = ["METHODS", "Method", "best_batch_size", "mean_object_area", "usable_device"]
+
+METHODS = ("network", "disk")
+
+_LARGEST_BATCH = {"cpu": 8}
+_WORTHWHILE = 0.95
+
+
+def usable_device(name: str | None) -> torch.device:
+    """Return a device that works; ``None``: the first GPU, or the CPU.
+
+    Raises:
+        ValueError: when the device cannot be used.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # PyTorch's words for a device that it does not have
+        raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def mean_object_area(samples: Iterable[Mapping[str, Any]]) -> float:
+    """Return the mean area in pixels of all objects of samples with ``label`` [L, H, W].
+
+    Raises:
+        ValueError: when there is no object.
+    """
+    areas = [np.count_nonzero(target > 0) for sample in samples for _, target in objects_of(sample["label"])]
+    if not areas:
+        raise ValueError("The samples have no object, so there is no mean area.")
+    return float(np.mean(areas))
+
+
+@dataclass(frozen=True)
+class Method:
+    """What answers to the clicks, made once for all data sets.
+
+    Attributes:
+        name: one of :data:`METHODS`.
+        network: the network; ``None`` for a baseline.
+        facts: plain JSON values that tell it from others.
+    """
+
+    name: str
+    network: ClickNetwork | None
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def create(
+        cls,
+        name: str = "network",
+        *,
+        weights: str | Path | None = None,
+        preset: str | None = None,
+        network_name: str = "AdaptiveClick",
+        seed: int = 0,
+        device: str | None = None,
+    ) -> Method:
+        """Load or build it.
+
+        Args:
+            name: one of :data:`METHODS`.
+            weights: our weights or a released checkpoint.
+            preset: in place of weights, an untrained network of that size.
+            network_name: class of the untrained network.
+            seed: of the untrained network.
+            device: where the network runs; ``None``: the first GPU, or the CPU.
+
+        Raises:
+            FileNotFoundError: when the weights do not exist.
+            ValueError: when an argument cannot be used, or a network has neither weights nor a preset, or both.
+        """
+        if name not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {name!r}.")
+        if name != "network":
+            return cls(name, None, {"method": name, "weights": None})
+        if weights is not None and preset is not None:
+            raise ValueError("pass weights or preset, not both: a preset is an untrained network.")
+        if weights is None and preset is None:
+            raise ValueError(
+                "there are no default weights yet: pass --weights FILE (weights=), or --preset NAME (preset=) for an "
+                "untrained network."
+            )
+        if weights is not None:
+            network = load_network(weights, device=usable_device(device))
+            origin: dict[str, Any] = {"weights": str(weights), "sha256": _file_digest(weights)}
+        else:
+            network = start_network(network_name, str(preset), seed=seed).eval().to(usable_device(device))
+            origin = {"weights": f"{network_name} {preset}, untrained, seed {seed}", "untrained": True}
+        return cls(name, network, {"method": name, "network": type(network).__name__, **origin})
+
+    def session(self, choice: DataSetChoice) -> Session:
+        """Return a session for a data set.
+
+        ``"disk"`` paints a disk of the mean area of the training section's objects at each click, of all objects where
+        the whole data set is evaluated. Files that cannot be used are passed over for that.
+        """
+        if self.network is not None:
+            return InteractiveSession(self.network, choice.crop_size, max_clicks=choice.max_clicks)
+        section = choice.complete().section
+        reference = "all" if section == "all" else "training"
+        return DiskSession(mean_object_area(_usable(choice.samples(Problems("skip", quiet=True), section=reference))))
+
+
+def _usable(samples: Any) -> Iterator[Mapping[str, Any]]:
+    """Return the samples that can be read."""
+    for index in range(len(samples)):
+        try:
+            yield samples[index]
+        except (ValueError, OSError, RuntimeError):
+            continue
+
+
+def _file_digest(path: str | Path) -> str:
+    found = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(2**20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def best_batch_size(session: Session) -> int:
+    """Return how many objects should advance together: the fewest that come close to the best time per object.
+
+    Batches of 1, 2, 4, ... crops of random values are timed on the session's own device, until one is no faster per
+    crop or does not fit the memory. Up to 8 are tried on a CPU, up to 64 on a GPU.
+
+    Args:
+        session: sessions that are no :class:`~adaptiveclick_med.inference.InteractiveSession` take 1.
+    """
+    if not isinstance(session, InteractiveSession) or session.zoom_in is None:
+        return 1
+    predictor, size = session.predictor, session.crop_size
+    generator = torch.Generator().manual_seed(0)
+    best, best_time = 1, float("inf")
+    batch = 1
+    while batch <= _LARGEST_BATCH.get(predictor.device.type, 64):
+        frame = torch.rand((batch, 4, *size), generator=generator).to(predictor.device)
+        points = torch.tensor([[[size[0] / 2, size[1] / 2, 0.0], [-1.0, -1.0, -1.0]]]).expand(batch, -1, -1)
+        points = points.to(predictor.device)
+        try:
+            seconds = min(_timed(predictor, frame, points) for _ in range(3)) / batch
+        except torch.OutOfMemoryError:
+            break
+        if seconds > best_time * _WORTHWHILE:
+            break
+        best, best_time = batch, seconds
+        batch *= 2
+    return best
+
+
+def _timed(predictor: Any, frame: torch.Tensor, points: torch.Tensor) -> float:
+    start = time.perf_counter()
+    logits, _ = predictor(frame[:, :3], frame[:, 3:], points)
+    logits.sum().item()  # waits for the device
+    return time.perf_counter() - start
