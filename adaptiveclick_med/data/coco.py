@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptiveclick_med.data.layers import stack_objects
+from adaptiveclick_med.data.picture_pairs import picture_item
 from adaptiveclick_med.data.problems import DataSetError, Problems
 from adaptiveclick_med.data.registry import Item, Source, existing_folder
 
@@ -64,16 +65,7 @@ def list_items(
             continue
         name = Path(picture["file_name"]).with_suffix("").as_posix()
         size = [int(picture["height"]), int(picture["width"])]
-        items.append(
-            {
-                "image": str(path),
-                "label": {"format": "coco", "size": size, "objects": entries},
-                "name": name,
-                "group": name,
-                "source": "coco",
-                "reader": {},
-            }
-        )
+        items.append(picture_item(name, path, {"format": "coco", "size": size, "objects": entries}, "coco"))
     return items
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptiveclick_med.data.files import naming
 from adaptiveclick_med.data.pickles import load_plain_pickle
-from adaptiveclick_med.data.picture_pairs import data_set_folder, naming, picture_item
+from adaptiveclick_med.data.picture_pairs import data_set_folder, picture_item
 from adaptiveclick_med.data.problems import DataSetError, Problems
 from adaptiveclick_med.data.registry import Benchmark, Item, Source, existing_folder
 from adaptiveclick_med.data.splits import SECTIONS

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from adaptiveclick_med.data.files import PICTURE_SUFFIXES, file_suffix, read_picture
 from adaptiveclick_med.data.labels import picture_label
 from adaptiveclick_med.data.layers import stack_objects
+from adaptiveclick_med.data.picture_pairs import picture_item
 from adaptiveclick_med.data.problems import DataSetError, Problems
 from adaptiveclick_med.data.registry import Benchmark, Item, Source, existing_folder
 
@@ -44,16 +45,8 @@ def list_items(dataset_dir: str | Path | None, *, seed: int, problems: Problems)
         elif not masks:
             problems.add(case / "masks", "there is no mask")
         else:
-            items.append(
-                {
-                    "image": str(images[0]),
-                    "label": {"format": "object_masks", "files": [str(path) for path in masks]},
-                    "name": case.name,
-                    "group": case.name,
-                    "source": "dsb2018",
-                    "reader": {},
-                }
-            )
+            label = {"format": "object_masks", "files": [str(path) for path in masks]}
+            items.append(picture_item(case.name, images[0], label, "dsb2018"))
     return items
 
 

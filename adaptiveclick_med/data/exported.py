@@ -9,11 +9,12 @@ from pathlib import Path
 from adaptiveclick_med.data.files import is_volume, picture_size, read_picture
 from adaptiveclick_med.data.folder_layout import Pair, find_pairs
 from adaptiveclick_med.data.labels import check_label, largest_object, picture_label
+from adaptiveclick_med.data.picture_pairs import picture_item
 from adaptiveclick_med.data.problems import Problems
 from adaptiveclick_med.data.registry import Item
 from adaptiveclick_med.data.volumes import LabelMeaning, times
 
-__all__ = ["exported_item", "list_exported", "scan_picture"]
+__all__ = ["list_exported", "scan_picture"]
 
 
 def list_exported(images: Path, labels: Path, meaning: LabelMeaning, source: str, problems: Problems) -> list[Item]:
@@ -44,22 +45,10 @@ def list_exported(images: Path, labels: Path, meaning: LabelMeaning, source: str
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         for pair, error in zip(pairs, pool.map(scan, pairs), strict=True):
             if error is None:
-                items.append(exported_item(pair.name, pair.image, pair.label, meaning, source, pair.name))
+                items.append(picture_item(pair.name, pair.image, pair.label, source, meaning.hints()))
             else:
                 problems.add_error(pair.label, error)
     return items
-
-
-def exported_item(name: str, image: Path, label: Path, meaning: LabelMeaning, source: str, group: str) -> Item:
-    """Return the item of one picture."""
-    return {
-        "image": str(image),
-        "label": str(label),
-        "name": name,
-        "group": group,
-        "source": source,
-        "reader": meaning.hints(),
-    }
 
 
 def scan_picture(image: Path, label: Path, meaning: LabelMeaning) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "file_stem",
     "file_suffix",
     "is_volume",
+    "naming",
     "picture_size",
     "read_picture",
     "read_volume",
@@ -78,19 +79,27 @@ def is_volume(path: str | Path) -> bool:
 
 
 @contextmanager
-def _readable(path: str | Path) -> Iterator[None]:
-    """Turn any failure of a reading library into one error that names the file."""
-    if not Path(path).exists():
-        raise _unreadable(path, "there is no such file")
+def naming(file: str | Path) -> Iterator[None]:
+    """Turn any failure to read a file into one error that names it.
+
+    Raises:
+        UnreadableFileError: when there is no such file or folder, and in the place of any other error; of a
+            ``KeyError``, the key is what is missing.
+    """
     try:
+        if not Path(file).exists():
+            raise FileNotFoundError(file)
         yield
+    except UnreadableFileError:
+        raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise _unreadable(path, reason.rstrip(".")) from error
-
-
-def _unreadable(path: str | Path, reason: str) -> UnreadableFileError:
-    return UnreadableFileError(f"cannot read {path}: {reason}.", path, reason)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[-1].rstrip(".")
+        if isinstance(error, FileNotFoundError):
+            reason = "there is no such file"
+        elif isinstance(error, KeyError):
+            reason = f"{error} is missing"
+        raise UnreadableFileError(f"cannot read {file}: {reason}.", file, reason) from error
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
@@ -101,7 +110,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
     """
     from PIL import Image
 
-    with _readable(path), Image.open(path) as picture:
+    with naming(path), Image.open(path) as picture:
         if getattr(picture, "n_frames", 1) > 1:
             raise ValueError(f"it holds {picture.n_frames} pages; save them as a volume or as single pictures")
         return picture.height, picture.width
@@ -123,7 +132,7 @@ def read_picture(path: str | Path, *, indices: bool = False) -> NDArray[Any]:
     from PIL import Image
 
     picture_size(path)
-    with _readable(path), Image.open(path) as picture:
+    with naming(path), Image.open(path) as picture:
         mode = picture.mode
         if mode == "P" and not indices:
             picture = picture.convert("RGB")
@@ -140,7 +149,7 @@ def volume_header(path: str | Path) -> tuple[tuple[int, int, int], NDArray[np.fl
     Raises:
         UnreadableFileError: when the file is not a volume.
     """
-    with _readable(path):
+    with naming(path):
         if file_suffix(path) in _NIFTI:
             import nibabel
 
@@ -177,7 +186,7 @@ def read_volume(path: str | Path) -> Volume:
     Raises:
         UnreadableFileError: when the file is not a volume, is damaged, or has more than four dimensions.
     """
-    with _readable(path):
+    with naming(path):
         if file_suffix(path) in _NIFTI:
             return _read_nifti(path)
         return _read_itk(path)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from adaptiveclick_med.data.exported import exported_item, scan_picture
+from adaptiveclick_med.data.exported import scan_picture
 from adaptiveclick_med.data.files import is_volume
 from adaptiveclick_med.data.folder_layout import Pair, find_pairs
+from adaptiveclick_med.data.picture_pairs import picture_item
 from adaptiveclick_med.data.problems import Problems
 from adaptiveclick_med.data.registry import Item, Source
 from adaptiveclick_med.data.volumes import LabelMeaning, SliceRule, check_tolerance, scan_volume, slice_item
@@ -121,7 +122,7 @@ def _pair_items(
     items: list[Item] = []
     for index in slices:
         if index is None:
-            items.append(exported_item(pair.name, pair.image, pair.label, meaning, "folder", group))
+            items.append(picture_item(pair.name, pair.image, pair.label, "folder", meaning.hints(), group=group))
         else:
             items.append(slice_item(pair.name, pair.image, pair.label, index, plane, meaning, "folder", group))
     return items

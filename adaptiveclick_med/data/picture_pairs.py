@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaptiveclick_med.data.files import UnreadableFileError
+from adaptiveclick_med.data.files import naming
 from adaptiveclick_med.data.folder_layout import find_pairs
 from adaptiveclick_med.data.problems import DataSetError, Problems
 from adaptiveclick_med.data.registry import Item, existing_folder
@@ -19,7 +18,6 @@ __all__ = [
     "data_set_folder",
     "list_picture_pairs",
     "listed_pairs",
-    "naming",
     "picture_item",
     "read_names",
     "section_lists",
@@ -193,35 +191,20 @@ def listed_pairs(
 
 
 def picture_item(
-    name: str, image: Path, label: Path | Mapping[str, Any], source: str, reader: Mapping[str, Any] | None = None
+    name: str,
+    image: Path,
+    label: Path | Mapping[str, Any],
+    source: str,
+    reader: Mapping[str, Any] | None = None,
+    *,
+    group: str | None = None,
 ) -> Item:
-    """Return the item of one picture, which is its own group."""
+    """Return the item of one picture, which is its own group unless told otherwise."""
     return {
         "image": str(image),
         "label": str(label) if isinstance(label, Path) else dict(label),
         "name": name,
-        "group": name,
+        "group": name if group is None else group,
         "source": source,
         "reader": dict(reader or {}),
     }
-
-
-@contextmanager
-def naming(file: str | Path) -> Iterator[None]:
-    """Turn any failure to read a file into one error that names it.
-
-    Raises:
-        UnreadableFileError: in the place of any other error; of a ``KeyError``, the key is what is missing.
-    """
-    try:
-        yield
-    except UnreadableFileError:
-        raise
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = lines[-1].rstrip(".")
-        if isinstance(error, FileNotFoundError):
-            reason = "there is no such file"
-        elif isinstance(error, KeyError):
-            reason = f"{error} is missing"
-        raise UnreadableFileError(f"cannot read {file}: {reason}.", file, reason) from error

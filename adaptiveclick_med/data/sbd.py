@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptiveclick_med.data.files import naming
 from adaptiveclick_med.data.pickles import load_plain_pickle
 from adaptiveclick_med.data.picture_pairs import (
     data_set_folder,
     listed_pairs,
-    naming,
     picture_item,
     read_names,
     section_lists,

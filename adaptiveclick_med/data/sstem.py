@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adaptiveclick_med.data.files import PICTURE_SUFFIXES, file_stem, file_suffix, picture_size, read_picture
 from adaptiveclick_med.data.labels import label_layers, largest_object, picture_label
+from adaptiveclick_med.data.picture_pairs import picture_item
 from adaptiveclick_med.data.problems import DataSetError, Problems
 from adaptiveclick_med.data.registry import Benchmark, Item, Source, existing_folder
 from adaptiveclick_med.data.splits import contiguous_groups
@@ -53,16 +54,7 @@ def list_items(dataset_dir: str | Path | None, *, seed: int, problems: Problems)
         except ValueError as error:
             problems.add_error(masks[name], error)
             continue
-        items.append(
-            {
-                "image": str(raw[name]),
-                "label": str(masks[name]),
-                "name": name,
-                "group": name,
-                "source": "sstem",
-                "reader": {"label_type": _LABEL_TYPE},
-            }
-        )
+        items.append(picture_item(name, raw[name], masks[name], "sstem", {"label_type": _LABEL_TYPE}))
     return items
 
 

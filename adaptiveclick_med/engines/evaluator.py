@@ -91,7 +91,8 @@ class RobotUserUpdate:
 
         Args:
             engine: the evaluator.
-            batchdata: ``image`` [1, 3, H, W] in [0, 1], ``label`` [1, L, H, W] with object ids in layers, ``name``.
+            batchdata: ``image`` [1, 3, H, W] in [0, 1], ``label`` [1, L, H, W] with object ids in layers, ``name``, and
+                ``num_instances`` where higher ids are no objects.
 
         Raises:
             ValueError: when the batch holds more than one sample; their sizes differ.
@@ -100,7 +101,8 @@ class RobotUserUpdate:
             raise ValueError(f"The robot user takes one sample at a time: batch_size is {len(batchdata['image'])}.")
         network = unwrapped(engine.network)
         network.eval()
-        sample = {"image": batchdata["image"][0], "label": batchdata["label"][0], "name": batchdata["name"][0]}
+        keys = [key for key in ("image", "label", "name", "num_instances") if key in batchdata]
+        sample = {key: batchdata[key][0] for key in keys}
         with torch.autocast(engine.state.device.type, enabled=engine.amp, **engine.amp_kwargs):
             results = evaluate_objects(
                 sample,

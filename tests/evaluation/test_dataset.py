@@ -28,9 +28,7 @@ def square(size: int = 20, *, number: int = 1, side: int = 8) -> np.ndarray:
 
 def test_all_pixels_ignored() -> None:
     data = [sample("a", square()), sample("b", np.full((20, 20), -1, np.int32))]
-    with pytest.raises(
-        ValueError, match=r"^b: all pixels of the label are to be ignored\. Repair it, or pass"
-    ):
+    with pytest.raises(ValueError, match=r"^b: all pixels of the label are to be ignored\. Repair it, or pass"):
         evaluate_dataset(data, DiskSession(64))
     result = evaluate_dataset(data, DiskSession(64), on_error="skip")
     assert [item.name for item in result.objects] == ["a#1"]
