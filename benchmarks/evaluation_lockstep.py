@@ -74,10 +74,8 @@ def main() -> None:
                 )
             )
             seconds[name] += time.perf_counter() - start
-        print(
-            f"chunk {turn + 1} of {len(chunks)}: " + ", ".join(f"{n}: {s:.1f} s" for n, s in seconds.items()),
-            flush=True,
-        )
+        done = ", ".join(f"{name}: {spent:.1f} s" for name, spent in seconds.items())
+        print(f"chunk {turn + 1} of {len(chunks)}: {done}", flush=True)
 
     reference = arguments.batch_sizes[0]
     objects = {name: [item for part in parts for item in part.objects] for name, parts in results.items()}
@@ -100,9 +98,10 @@ def main() -> None:
             "objects_with_the_same_clicks": same,
             "largest_iou_difference": max(ious),
         }
+        ratio = seconds[reference] / seconds[name]
         print(
-            f"batch size {name:>4} ({size:2}): {seconds[name]:7.1f} s, {seconds[reference] / seconds[name]:.2f} times "
-            f"as fast, same clicks on {same} of {len(objects[name])}, IoUs within {max(ious):.1e}"
+            f"batch size {name:>4} ({size:2}): {seconds[name]:7.1f} s, {ratio:.2f} times as fast, "
+            f"same clicks on {same} of {len(objects[name])}, IoUs within {max(ious):.1e}"
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=1))

@@ -323,7 +323,9 @@ class TestErrors:
             *("--output_dir", str(tmp_path / "out")),
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", env=environment, timeout=240
+        )
         assert done.returncode == 1
         assert done.stdout == ""
         assert done.stderr == f"adaptiveclick-med: There is no weight file {tmp_path / 'none.pth'}.\n"

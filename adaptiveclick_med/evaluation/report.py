@@ -169,7 +169,7 @@ def _pictures(result: EvaluationResult, choice: DataSetChoice, method: Method) -
             made = len(clicks)
             caption = f"{item.name}: IoU {item.ious[-1]:.3f} after {made} click{'s' if made != 1 else ''}"
             figure = draw_object(image, target, clicks, mask, title="")
-            pictures.append({"source": _embedded(figure), "caption": caption})
+            pictures.append({"source": _embedded(figure, dpi=130), "caption": caption})
         shown.append((kind, pictures))
     return shown
 
@@ -183,8 +183,8 @@ def _replay(session: Session, image: Any, clicks: Sequence[tuple[float, float, b
     return prediction.mask
 
 
-def _embedded(figure: Any) -> str:
+def _embedded(figure: Any, *, dpi: int = 90) -> str:
     """Return a figure as the address of an embedded PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

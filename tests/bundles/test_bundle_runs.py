@@ -118,7 +118,15 @@ def test_evaluating_from_the_command_line(configs: Path, trained: Path, picture_
         *("--section", "all", "--max_clicks", "3", "--output_dir", str(tmp_path / "out")),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, cwd=tmp_path)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=environment,
+        timeout=300,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "deprecated name" not in done.stderr
     found = results(tmp_path / "out")

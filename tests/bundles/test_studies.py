@@ -300,7 +300,13 @@ def test_the_shell_functions_call_what_the_page_says() -> None:
     (functions,) = re.findall(r"<!-- test: functions -->\n```bash\n(.*?)```", page, re.DOTALL)
     show = 'python() { printf "<%s>" python "$@"; }; adaptiveclick-med() { printf "<%s>" evaluate "$@"; }\n'
     calls = "train runs/x $SBD sbd_vit_b.json table_14/delta_0.2.json --batch_size 4\nevaluate runs/x\n"
-    done = subprocess.run(["bash", "-c", show + functions + calls], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", show + functions + calls],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+    )
     names = ["bundles/adaptiveclick/configs/train.json", "configs/sbd_vit_b.json", "configs/table_14/delta_0.2.json"]
     assert re.findall("<(.*?)>", done.stdout) == [
         *("python", "-m", "monai.bundle", "run", "training", "--config_file", str(names).replace(" ", "")),

@@ -117,5 +117,7 @@ def test_heavy_readers_are_imported_only_where_used() -> None:
         "import adaptiveclick_med.transforms.loading, adaptiveclick_med.data.training\n"
         "print(sorted({'SimpleITK', 'pycocotools'} & set(sys.modules)), data.ClickTrainingDataset.__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", errors="replace", check=True
+    )
     assert done.stdout.splitlines() == ["[]", "[] ClickTrainingDataset"]

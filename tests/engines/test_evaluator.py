@@ -131,7 +131,8 @@ class TestNumberOfClicksHandler:
         done = subprocess.run(
             [sys.executable, "-c", script],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             cwd=tmp_path,
             env=environment,
             timeout=240,

@@ -194,6 +194,7 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "adaptiveclick_med.cli", "evaluate", "--dataset", "folder", "--preset", "nano"),
         *("--dataset_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "out"), "--device", "cpu"),
+        *("--max_clicks", "5"),
     ]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
     progress = tmp_path / "out" / "progress.jsonl"
@@ -207,10 +208,11 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
     done = progress.read_bytes().count(b'{"object"')
     assert 2 <= done < 8
     assert not (tmp_path / "out" / "results.json").exists()
-    choice = DataSetChoice("folder", str(tmp_path / "data"))
+    choice = DataSetChoice("folder", str(tmp_path / "data"), max_clicks=5)
     method = Method.create(preset="nano", device="cpu")
     went_on = evaluate_choice(choice, method, tmp_path / "out", progress=False)
-    at_once = evaluate_source("folder", tmp_path / "data", preset="nano", device="cpu", progress=False)
+    options: dict[str, Any] = {"max_clicks": 5, "device": "cpu", "progress": False}
+    at_once = evaluate_source("folder", tmp_path / "data", preset="nano", **options)
     assert [item.clicks for item in went_on.objects] == [item.clicks for item in at_once.objects]
     np.testing.assert_allclose(
         np.concatenate([item.ious for item in went_on.objects]),
