@@ -60,7 +60,8 @@ class SectionCheck:
 
     def differences(self, unit: str) -> list[str]:
         """Return a sentence for each number that is not the published one, for images counted in ``unit``."""
-        pairs = ((f"{unit}s", self.images, self.expected_images), ("objects", self.objects, self.expected_objects))
+        objects = self.objects + self.small_objects  # publishers count all
+        pairs = ((f"{unit}s", self.images, self.expected_images), ("objects", objects, self.expected_objects))
         return [
             f"{self.prefix}{what}: {found} found, {expected} published"
             for what, found, expected in pairs

@@ -62,7 +62,7 @@ def sbd(folder: Path, sections: dict[str, list[str]]) -> Path:
 
 @pytest.fixture
 def numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source of arrays with published numbers: two images, three objects of at least ten pixels."""
+    """A source of arrays with published numbers: two images, four objects, two of them of fewer than ten pixels."""
 
     def list_items(dataset_dir: Any, *, seed: int, problems: Any, count: int = 2) -> list[dict[str, Any]]:
         label = np.where(SQUARE > 0, 1, 0)
@@ -80,7 +80,7 @@ def numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
 
     monkeypatch.setattr(registry, "_REGISTERED", {})
-    benchmark = Benchmark(min_area=10, images={"all": 2}, objects={"all": 2}, reference="Somebody 2020")
+    benchmark = Benchmark(min_area=10, images={"all": 2}, objects={"all": 4}, reference="Somebody 2020")
     register_source(Source("numbers", list_items, benchmark=benchmark))
 
 
@@ -88,7 +88,7 @@ class TestNumbers:
     def test_as_published(self, numbers: None) -> None:
         check = check_dataset("numbers")
         assert check.sections == [
-            SectionCheck("all", 2, 2, items=2, images=2, objects=2, small_objects=2, without_object=[])
+            SectionCheck("all", 2, 4, items=2, images=2, objects=2, small_objects=2, without_object=[])
         ]
         assert check.ok and check.problems == [] and check.differences == []
         assert (check.items, check.images, check.objects) == (2, 2, 2)
@@ -101,7 +101,7 @@ class TestNumbers:
 
     def test_other_options_are_no_fault(self, numbers: None) -> None:
         check = check_dataset("numbers", count=1)
-        assert check.ok and check.differences == ["images: 1 found, 2 published", "objects: 1 found, 2 published"]
+        assert check.ok and check.differences == ["images: 1 found, 2 published", "objects: 2 found, 4 published"]
         assert "  images: 1 found, 2 published for the default options.\n" in check.report()
         assert check.report().endswith("All is well.")
 
