@@ -19,6 +19,9 @@ def compare(
         typer.Option("--paper", help="The paper's numbers; by default configs/paper.yaml."),
     ] = None,
     tables: Annotated[str, typer.Option("--tables", help="Tables of the paper to show.")] = "I,II,III,IV",
+    methods: Annotated[
+        Optional[str], typer.Option("--methods", help="Only these methods of the paper: AdaptiveClick,SimpleClick.")
+    ] = None,
     figure: Annotated[
         Optional[Path], typer.Option("--figure", help="Draw mean IoU against clicks, a panel a data set.")
     ] = None,
@@ -35,7 +38,8 @@ def compare(
         raise ValueError(f"level must lie between 0 and 1, got {level}.")
     rows = []
     if paper is not None or _PAPER.is_file():
-        rows = read_paper(paper or _PAPER, [table.strip() for table in tables.split(",")])
+        wanted = None if methods is None else [method.strip() for method in methods.split(",")]
+        rows = read_paper(paper or _PAPER, [table.strip() for table in tables.split(",")], wanted)
     found = read_results(results)
     for dataset, labelled in found.items():
         typer.echo(compare_results(labelled, dataset=dataset, paper=rows, level=level, seed=seed) + "\n")

@@ -62,13 +62,16 @@ class PaperRow:
     results: Mapping[str, Mapping[str, float]]
 
 
-def read_paper(path: str | Path, tables: Iterable[str] = ("I", "II", "III", "IV")) -> list[PaperRow]:
+def read_paper(
+    path: str | Path, tables: Iterable[str] = ("I", "II", "III", "IV"), methods: Iterable[str] | None = None
+) -> list[PaperRow]:
     """Read the paper's numbers.
 
     Args:
         path: a YAML list of rows with ``table``, ``method``, ``results`` and, where known, ``backbone``,
             ``trained_on`` and ``setting`` (``configs/paper.yaml``).
         tables: numbers of the tables wanted.
+        methods: names of the methods wanted, in upper or lower case; ``None``: all.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -78,12 +81,15 @@ def read_paper(path: str | Path, tables: Iterable[str] = ("I", "II", "III", "IV"
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of the paper's numbers {path}.")
     wanted = {str(table) for table in tables}
+    named = None if methods is None else {method.lower() for method in methods}
     try:
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))
         return [
             PaperRow(_paper_label(row), row["results"])
             for row in rows
-            if str(row["table"]) in wanted and isinstance(next(iter(row["results"].values())), dict)
+            if str(row["table"]) in wanted
+            and (named is None or str(row["method"]).lower() in named)
+            and isinstance(next(iter(row["results"].values())), dict)
         ]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a list of the paper's numbers: {error}.") from error

@@ -106,6 +106,7 @@ class TestCompareResults:
         file.write_text(yaml.safe_dump(rows))
         paper = read_paper(file, ["I", "V", "XIV"])
         assert [row.label for row in paper] == ["Table I: M, ViT-B, SBD", "Table I: N", "Table XIV: M, delta 0.2"]
+        assert [row.label for row in read_paper(file, methods=["n"])] == ["Table I: N"]
         text = compare_results({"old": result(FIRST), "new": result(SECOND)}, dataset="grabcut", paper=paper)
         lines = text.splitlines()
         assert lines[1].split() == ["objects", "NoC@85", "NoC@90", "mIoU@1", "mIoU@3"]
