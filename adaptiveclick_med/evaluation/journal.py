@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -12,11 +13,11 @@ from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 
-from adaptiveclick_med.evaluation.results import EvaluationResult, ObjectResult
+from adaptiveclick_med.evaluation.results import RESULT_FILES, EvaluationResult, ObjectResult
 
 __all__ = ["Journal", "SampleNotes", "digest"]
 
-_PROGRESS, _RESULTS, _LOCK = "progress.jsonl", "results.json", ".running.lock"
+_PROGRESS, _LOCK = "progress.jsonl", ".running.lock"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Journal:
         nothing_done = self.finished is None and not self.objects and not self.samples
         if nothing_done:
             (self.folder / _PROGRESS).unlink(missing_ok=True)
-        (self.folder / _LOCK).unlink(missing_ok=True)
+        with suppress(PermissionError):  # some systems keep a file that is open
+            (self.folder / _LOCK).unlink(missing_ok=True)
         self._lock.release()
         for path in self._made if nothing_done else []:
             if any(path.iterdir()):
@@ -111,9 +113,10 @@ class Journal:
         return self.finished
 
     def _open(self) -> None:
-        progress, results = self.folder / _PROGRESS, self.folder / _RESULTS
+        progress, results = self.folder / _PROGRESS, self.folder / RESULT_FILES[0]
         if self.overwrite:
-            progress.unlink(missing_ok=True)
+            for name in (_PROGRESS, *RESULT_FILES):
+                (self.folder / name).unlink(missing_ok=True)
         elif results.exists():
             found = EvaluationResult.load(results)
             self._check(found.run, results)

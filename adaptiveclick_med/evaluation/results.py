@@ -15,7 +15,10 @@ import numpy as np
 from adaptiveclick_med._files import replacing
 from adaptiveclick_med.metrics import NumberOfClicks, click_curve
 
-__all__ = ["EvaluationResult", "ObjectResult", "format_table", "summary_rows", "write_csv"]
+__all__ = ["RESULT_FILES", "EvaluationResult", "ObjectResult", "format_table", "summary_rows", "write_csv"]
+
+RESULT_FILES = ("results.json", "objects.csv", "summary.csv")
+"""What :meth:`EvaluationResult.save` writes."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +177,10 @@ class EvaluationResult:
             for curve in [click_curve(item.ious, self.max_clicks)]
         ]
         folder.mkdir(parents=True, exist_ok=True)
-        write_csv(folder / "summary.csv", [list(summary), list(summary.values())])
-        write_csv(folder / "objects.csv", [header, *rows])
-        with replacing(folder / "results.json") as temporary:
+        results_file, objects_file, summary_file = (folder / name for name in RESULT_FILES)
+        write_csv(summary_file, [list(summary), list(summary.values())])
+        write_csv(objects_file, [header, *rows])
+        with replacing(results_file) as temporary:
             temporary.write_text(f'{head},\n "objects": [\n{lines}\n ]\n}}\n', encoding="utf-8")
 
 

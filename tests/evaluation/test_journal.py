@@ -160,6 +160,17 @@ def test_results_of_another_run(tmp_path: Path) -> None:
     assert len(EvaluationResult.load(tmp_path).objects) == 4
 
 
+def test_an_overwritten_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    with Journal(tmp_path, RUN) as journal:
+        journal.complete(evaluate_dataset(samples(1), DiskSession(60), max_clicks=3, journal=journal))
+    other = {**RUN, "weights": "w"}
+    with pytest.raises(Stop), Journal(tmp_path, other, overwrite=True) as journal:
+        evaluate_dataset(samples(), FailingSession(9, 10), max_clicks=3, journal=journal)
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.jsonl"]
+    with Journal(tmp_path, other) as journal:
+        assert len(journal.objects) == 3
+
+
 def test_progress_of_another_run(tmp_path: Path) -> None:
     with Journal(tmp_path, RUN) as journal:
         journal.add_sample(SampleNotes("a"))
