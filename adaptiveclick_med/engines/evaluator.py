@@ -84,6 +84,7 @@ class RobotUserUpdate:
             "zoom_in": zoom_in,
             "flip": flip,
             "max_clicks": max_clicks,
+            "undo_limit": 0,
         }
 
     def __call__(self, engine: Any, batchdata: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -152,14 +153,15 @@ class _Work:
             self._order.append(name)
             try:
                 notes = self._notes(name, sample)
-                runs = list(object_runs(sample, self.session, skip=self.objects.__contains__, **self.options))
+                runs = deque(object_runs(sample, self.session, skip=self.objects.__contains__, **self.options))
             except ValueError as error:
                 self._refuse(name, error)
                 continue
             self._open[name] = (notes, len(runs))
             if not runs:
                 self._close(name)
-            yield from runs
+            while runs:  # an object that is done is not kept
+                yield runs.popleft()
 
     def _unread(self) -> Iterator[Mapping[str, Any]]:
         """Return the samples that are not done; those of a data set with known names are not read otherwise."""

@@ -119,7 +119,7 @@ class Method:
         the whole data set is evaluated. Files that cannot be used are passed over for that.
         """
         if self.network is not None:
-            return InteractiveSession(self.network, choice.crop_size, max_clicks=choice.max_clicks)
+            return InteractiveSession(self.network, choice.crop_size, max_clicks=choice.max_clicks, undo_limit=0)
         section = choice.complete().section
         reference = "all" if section == "all" else "training"
         return DiskSession(mean_object_area(_usable(choice.samples(Problems("skip", quiet=True), section=reference))))

@@ -274,7 +274,7 @@ def evaluate_objects(
     Returns:
         One result an object, in the order of their ids; none when there is no object.
     """
-    runs = list(object_runs(sample, session, max_clicks=max_clicks, target_iou=target_iou, min_area=min_area))
-    for _ in run_together(runs, batch_size if isinstance(session, InteractiveSession) else 1):
-        pass
-    return [run.result() for run in runs]
+    runs = object_runs(sample, session, max_clicks=max_clicks, target_iou=target_iou, min_area=min_area)
+    places = batch_size if isinstance(session, InteractiveSession) else 1
+    found = [run.result() for run in run_together(runs, places)]
+    return sorted(found, key=lambda result: int(result.name.rpartition("#")[2]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class InteractiveSession:
         flip: average with the prediction for the mirror image.
         threshold: probability above which a pixel belongs to the mask.
         max_clicks: most clicks on one object.
+        undo_limit: how many clicks can be undone; each holds two maps of the image's size. ``None``: all.
 
     Example:
         >>> import numpy as np
@@ -87,9 +89,12 @@ class InteractiveSession:
         threshold: float = 0.49,
         *,
         max_clicks: int = 100,
+        undo_limit: int | None = None,
     ) -> None:
         if isinstance(network, torch.nn.Module) and isinstance(network, ClickNetwork) and network.training:
             raise ValueError("network must be in evaluation mode; call network.eval() first.")
+        if undo_limit is not None and undo_limit < 0:
+            raise ValueError(f"undo_limit must be at least 0 or None, got {undo_limit}.")
         if not 0.0 < threshold < 1.0:
             raise ValueError(f"threshold must lie between 0 and 1, got {threshold}.")
         if crop_size is None:
@@ -101,7 +106,7 @@ class InteractiveSession:
         self.max_clicks = max_clicks
         self._image: Tensor | None = None
         self._state = self._start = _State(Clicks(), None, None, None)
-        self._history: list[_State] = []
+        self._history: deque[_State] = deque(maxlen=undo_limit)
 
     @property
     def clicks(self) -> Clicks:
@@ -203,7 +208,7 @@ class InteractiveSession:
         """
         twin = copy(self)
         twin._image = self._image if keep_image else None
-        twin._history = []
+        twin._history = deque(maxlen=self._history.maxlen)
         twin._state = twin._start = _State(Clicks(), None, None, None)
         return twin
 
@@ -247,7 +252,7 @@ class InteractiveSession:
             logits: [1, 1, h, w].
             candidates: of the frame, batch size 1; ``None`` without candidates.
         """
-        probability = self._to_image(logits.sigmoid(), question.box, self.size)[0, 0]
+        probability = _to_image(self.zoom_in, logits.sigmoid(), question.box, self.size)[0, 0]
         prediction = self._prediction(probability, candidates, question.box)
         self._history.append(self._state)
         self._state = _State(question.clicks, question.box, probability, prediction)
@@ -260,10 +265,10 @@ class InteractiveSession:
             The prediction before that click, ``None`` when it was the first.
 
         Raises:
-            IndexError: when there is no click to undo.
+            IndexError: when there is no click to undo, or ``undo_limit`` is reached.
         """
         if not self._history:
-            raise IndexError("There is no click to undo.")
+            raise IndexError("There is no click to undo." if not self.clicks else "No more clicks can be undone.")
         self._state = self._history.pop()
         return self._state.prediction
 
@@ -282,29 +287,32 @@ class InteractiveSession:
             raise RuntimeError("No image was set; call set_image first.")
         return self._image
 
-    def _to_image(self, crops: Tensor, box: CropBox, size: tuple[int, int]) -> Tensor:
-        return crops if self.zoom_in is None else self.zoom_in.paste(crops, box, size)
-
     def _prediction(
         self, probability: Tensor, candidates: AdaptiveClickOutput | None, box: CropBox | None
     ) -> Prediction:
         values: NDArray[np.float32] = probability.numpy(force=True).copy()
-        size = self.size
+        # A prediction does not hold its session, so that the session goes as soon as nobody uses it.
+        size, zoom_in, predictor, threshold = self.size, self.zoom_in, self.predictor, self.threshold
 
         def make_candidates() -> list[Candidate]:
             if candidates is None or candidates.mask_logits is None or candidates.click_logits is None or box is None:
                 return []
             confidence = candidates.click_logits[0, :, 1].sigmoid()
             order = confidence.argsort(descending=True)
-            shape = size if self.zoom_in is None else self.zoom_in.input_size(box)
-            crops = self.predictor.resized_masks(candidates, shape)[:, order].sigmoid()
-            maps = self._to_image(crops, box, size)[0].cpu().numpy()
+            shape = size if zoom_in is None else zoom_in.input_size(box)
+            crops = predictor.resized_masks(candidates, shape)[:, order].sigmoid()
+            maps = _to_image(zoom_in, crops, box, size)[0].cpu().numpy()
             return [
-                Candidate(each > self.threshold, each, float(confidence[index]))
+                Candidate(each > threshold, each, float(confidence[index]))
                 for each, index in zip(maps, order.tolist(), strict=True)
             ]
 
-        return Prediction(values > self.threshold, values, make_candidates)
+        return Prediction(values > threshold, values, make_candidates)
+
+
+def _to_image(zoom_in: ZoomIn | None, crops: Tensor, box: CropBox, size: tuple[int, int]) -> Tensor:
+    """Paste crops [B, C, h, w] into the image."""
+    return crops if zoom_in is None else zoom_in.paste(crops, box, size)
 
 
 def _own(array: NDArray[Any]) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,33 @@ def test_the_result_is_that_of_one_by_one(
     assert all(item.seconds > 0 for item in together.objects)
     objects = evaluate_objects(samples[0], session, max_clicks=5, batch_size=batch_size)
     assert [item.clicks for item in objects] == [item.clicks for item in alone.objects[:3]]
+
+
+def test_objects_that_are_done_are_not_kept() -> None:
+    """A picture with many objects must not hold the masks of all of them at once."""
+    label = np.zeros((1, 60, 60), np.int32)
+    for number in range(25):
+        row, column = divmod(number, 5)
+        label[0, 12 * row + 2 : 12 * row + 9, 12 * column + 2 : 12 * column + 9] = number + 1
+    sample = {"image": np.zeros((3, 60, 60), np.float32), "label": label, "name": "many"}
+    alive: set[int] = set()
+    most = 0
+
+    class Counted(InteractiveSession):
+        def answer(self, *arguments: Any) -> Any:
+            nonlocal most
+            if id(self) not in alive:
+                alive.add(id(self))
+                weakref.finalize(self, alive.discard, id(self))
+            most = max(most, len(alive))
+            return super().answer(*arguments)
+
+    session = Counted(threshold_network, 32, undo_limit=0)
+    assert len(evaluate_dataset([sample], session, max_clicks=3, batch_size=4).objects) == 25
+    assert most <= 6
+    most = 0
+    assert len(evaluate_objects(sample, session, max_clicks=3, batch_size=4)) == 25
+    assert most <= 6
 
 
 def test_other_sessions_answer_one_after_the_other(samples: list[dict[str, Any]]) -> None:

@@ -147,6 +147,23 @@ class TestUndo:
         follow(direct, CLICKS[:2])
         assert same(session.click(7, 8), direct.click(7, 8))
 
+    @pytest.mark.parametrize("limit", [0, 1, 3])
+    def test_a_limit(self, network, limit):
+        session = make(network, undo_limit=limit)
+        sibling = session.sibling(keep_image=True)
+        for each in (session, sibling):
+            answers = follow(each)
+            for place in range(limit):
+                assert each.undo() is answers[-2 - place]
+            with pytest.raises(IndexError, match="No more clicks can be undone"):
+                each.undo()
+            assert len(each.clicks) == len(CLICKS) - limit
+            each.reset()
+            with pytest.raises(IndexError, match="There is no click to undo"):
+                each.undo()
+        with pytest.raises(ValueError, match="undo_limit must be at least 0 or None, got -1"):
+            InteractiveSession(network, undo_limit=-1)
+
     def test_nothing_to_undo(self, network):
         session = InteractiveSession(network)
         with pytest.raises(IndexError, match="no click to undo"):

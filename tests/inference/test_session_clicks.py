@@ -56,7 +56,7 @@ class TestClicks:
         with pytest.raises(error, match=message):
             call()
         assert session._state is state
-        assert session._history == history
+        assert list(session._history) == history
 
     @pytest.mark.parametrize("place", [(-0.1, 5), (5, -1), (60.1, 5), (61, 5), (5, 82.5), (5, 83), (1e9, 1e9)])
     def test_outside_the_image(self, network, place):
