@@ -230,8 +230,14 @@ class TestErrors:
             ),
             (["--dataset", "folder", "--method", "disk", "--section", "test"], "section must be one of"),
             (["--dataset", "folder", "--method", "disk", "--val_fraction", "1.5"], "val_fraction must be"),
-            (["--dataset", "folder", "--method", "disk", "--max_samples", "0"], "max_samples must be at least 1"),
-            (["--dataset", "folder", "--method", "disk", "--max_clicks", "0"], "max_clicks must be at least 1, got 0"),
+            (
+                ["--dataset", "folder", "--method", "disk", "--max_samples", "0"],
+                "max_samples must be a whole number",
+            ),
+            (
+                ["--dataset", "folder", "--method", "disk", "--max_clicks", "0"],
+                "max_clicks must be a whole number",
+            ),
             (["--dataset", "folder", "--weights", "{weights}", "--device", "gpu"], "device 'gpu' cannot be used"),
             (["--dataset", "folder", "--weights", "{weights}", "--crop_size", "0"], "crop_size must be"),
         ],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,13 @@ from monai.transforms import Compose
 
 from adaptiveclick_med.data import get_items, get_source
 from adaptiveclick_med.data.problems import Problems
+from adaptiveclick_med.data.splits import SECTIONS
 from adaptiveclick_med.transforms import LoadSampled, ScaleToUnitRGBd
 
 __all__ = ["DataSetChoice", "open_source", "read_choices"]
+
+_WHOLE_NUMBERS = {"split_seed": 0, "max_samples": 1, "max_clicks": 1, "min_area": 0, "crop_size": 1}
+_MAY_BE_OPEN = ("max_samples", "min_area", "crop_size")
 
 
 def open_source(
@@ -50,7 +56,7 @@ class DataSetChoice:
     Args:
         dataset: name of a source.
         dataset_dir: its folder.
-        name: of the results; by default the name of the source.
+        name: of the results and of their folder; by default the name of the source.
         section: ``"training"``, ``"validation"`` or ``"all"``; ``None``: what the paper evaluates.
         options: options of the source.
         val_fraction: share of the groups that validate.
@@ -63,7 +69,7 @@ class DataSetChoice:
         channels: see there.
 
     Raises:
-        ValueError: when the source is unknown or ``max_clicks`` is below 1.
+        ValueError: when the source or an option of it is unknown, or an argument is of another type or out of range.
     """
 
     dataset: str
@@ -81,9 +87,36 @@ class DataSetChoice:
     channels: int | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        get_source(self.dataset)
-        if self.max_clicks < 1:
-            raise ValueError(f"max_clicks must be at least 1, got {self.max_clicks}.")
+        source = get_source(self.dataset)
+        for argument, least in _WHOLE_NUMBERS.items():
+            value = getattr(self, argument)
+            if value is None and argument in _MAY_BE_OPEN:
+                continue
+            if not isinstance(value, Integral) or value < least:
+                raise ValueError(f"{argument} must be a whole number of at least {least}, got {value!r}.")
+        if not isinstance(self.val_fraction, Real) or not 0 < self.val_fraction < 1:
+            raise ValueError(f"val_fraction must be above 0 and below 1, got {self.val_fraction!r}.")
+        if self.section is not None and self.section not in SECTIONS:
+            raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {self.section!r}.")
+        if self.dataset_dir is not None and not isinstance(self.dataset_dir, (str, os.PathLike)):
+            raise ValueError(f"dataset_dir must be a folder, got {self.dataset_dir!r}.")
+        if self.name is not None and (str(self.name) in (".", "..") or set(str(self.name)) & set("/\\")):
+            raise ValueError(f"name must be the name of a folder, without / and \\, got {self.name!r}.")
+        if not isinstance(self.options, Mapping):
+            raise ValueError(f"options must be a dictionary, got {self.options!r}.")
+        unknown = sorted(set(map(str, self.options)) - set(source.options))
+        if unknown:
+            valid = ", ".join(source.options) or "none"
+            raise ValueError(
+                f"unknown option {', '.join(unknown)} for dataset {source.name!r}; its options are: {valid}."
+            )
+        try:
+            ScaleToUnitRGBd("image", window=self.intensity_window)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"intensity_window cannot be {self.intensity_window!r}: {error}") from error
+        indices = self.channels if isinstance(self.channels, (list, tuple)) else [self.channels or 0]
+        if not all(isinstance(index, Integral) for index in indices):
+            raise ValueError(f"channels must be whole numbers, got {self.channels!r}.")
 
     def complete(self) -> DataSetChoice:
         """Return the choice with what was left open filled in: the paper's way for its data sets."""
@@ -146,7 +179,7 @@ def read_choices(path: str | Path) -> list[DataSetChoice]:
         raise FileNotFoundError(f"There is no file of data sets {path}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
     entries = content.get("datasets") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:

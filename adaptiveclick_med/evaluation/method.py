@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import torch
 from adaptiveclick_med.baselines import DiskSession
 from adaptiveclick_med.data.problems import Problems
 from adaptiveclick_med.evaluation.choice import DataSetChoice
-from adaptiveclick_med.evaluation.protocol import Session, objects_of
+from adaptiveclick_med.evaluation.protocol import Session, sample_objects
 from adaptiveclick_med.inference import InteractiveSession
 from adaptiveclick_med.networks import ClickNetwork
+from adaptiveclick_med.transforms import LoadSampled
 from adaptiveclick_med.weights import load_network, start_network
 
 __all__ = ["METHODS", "Method", "best_batch_size", "mean_object_area", "usable_device"]
@@ -43,12 +44,12 @@ def usable_device(name: str | None) -> torch.device:
 
 
 def mean_object_area(samples: Iterable[Mapping[str, Any]]) -> float:
-    """Return the mean area in pixels of all objects of samples with ``label`` [L, H, W].
+    """Return the mean area in pixels of all objects of samples, see :func:`sample_objects`; they need no image.
 
     Raises:
         ValueError: when there is no object.
     """
-    areas = [np.count_nonzero(target > 0) for sample in samples for _, target in objects_of(sample["label"])]
+    areas = [np.count_nonzero(target > 0) for sample in samples for _, target in sample_objects(sample)]
     if not areas:
         raise ValueError("The samples have no object, so there is no mean area.")
     return float(np.mean(areas))
@@ -109,7 +110,8 @@ class Method:
             origin: dict[str, Any] = {"weights": str(weights), "sha256": _file_digest(weights)}
         else:
             network = start_network(network_name, str(preset), seed=seed).eval().to(usable_device(device))
-            origin = {"weights": f"{network_name} {preset}, untrained, seed {seed}", "untrained": True}
+            label = f"{network_name} {preset}, untrained, seed {seed}"
+            origin = {"weights": label, "untrained": True, "preset": preset, "seed": seed}
         return cls(name, network, {"method": name, "network": type(network).__name__, **origin})
 
     def session(self, choice: DataSetChoice) -> Session:
@@ -122,15 +124,17 @@ class Method:
             return InteractiveSession(self.network, choice.crop_size, max_clicks=choice.max_clicks, undo_limit=0)
         section = choice.complete().section
         reference = "all" if section == "all" else "training"
-        return DiskSession(mean_object_area(_usable(choice.samples(Problems("skip", quiet=True), section=reference))))
+        items = choice.samples(Problems("skip", quiet=True), section=reference).data
+        return DiskSession(mean_object_area(_with_labels(items)))
 
 
-def _usable(samples: Any) -> Iterator[Mapping[str, Any]]:
-    """Return the samples that can be read."""
-    for index in range(len(samples)):
+def _with_labels(items: Iterable[Mapping[Hashable, Any]]) -> Iterator[Mapping[Any, Any]]:
+    """Read the labels of items and nothing else; those that cannot be read are passed over."""
+    load = LoadSampled("label")
+    for item in items:
         try:
-            yield samples[index]
-        except (ValueError, OSError, RuntimeError):
+            yield load(item)
+        except (ValueError, OSError):
             continue
 
 

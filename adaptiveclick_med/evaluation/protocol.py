@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ __all__ = [
     "object_runs",
     "objects_of",
     "run_together",
+    "sample_objects",
 ]
 
 
@@ -215,6 +217,18 @@ def objects_of(label: ArrayLike, min_area: int = 1) -> list[tuple[int, NDArray[n
     return targets
 
 
+def sample_objects(sample: Mapping[str, Any], min_area: int = 1) -> list[tuple[int, NDArray[np.int8]]]:
+    """Return the objects of one sample, see :func:`objects_of`.
+
+    Args:
+        sample: with ``label`` [L, H, W]. Ids above ``num_instances``, where a sample has that (COCO-LVIS), are regions
+            and no objects.
+        min_area: smallest area of an object in pixels.
+    """
+    most = sample.get("num_instances", math.inf)
+    return [found for found in objects_of(sample["label"], min_area) if found[0] <= most]
+
+
 def object_runs(
     sample: Mapping[str, Any],
     session: Session,
@@ -228,7 +242,7 @@ def object_runs(
 
     Args:
         sample: ``image`` [C, H, W], ``label`` [L, H, W] (object ids in layers; 0 background, -1 ignore) and ``name``.
-            Ids above ``num_instances``, where a sample has that (COCO-LVIS), are regions and no objects.
+            Also ``num_instances`` where ids above that are no objects, see :func:`sample_objects`.
         session: an :class:`~adaptiveclick_med.inference.InteractiveSession` gives each object a sibling of its own.
             Another session serves all objects, so they must be run one after the other.
         max_clicks: clicks after which the user gives up.
@@ -243,9 +257,9 @@ def object_runs(
     first = session.sibling() if isinstance(session, InteractiveSession) else None
     if first is not None:
         first.set_image(image)
-    for identifier, target in objects_of(sample["label"], min_area):
+    for identifier, target in sample_objects(sample, min_area):
         name = f"{sample['name']}#{identifier}"
-        if identifier > sample.get("num_instances", identifier) or (skip is not None and skip(name)):
+        if skip is not None and skip(name):
             continue
         own = session if first is None else first.sibling(keep_image=True)
         own_image = image if first is None else None

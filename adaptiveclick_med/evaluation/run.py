@@ -54,8 +54,10 @@ def evaluate_choice(
     problems = Problems(on_error)
     samples = choice.samples(problems)
     facts = {**choice.as_dict(), "title": choice.title, **method.facts, "version": __version__}
+    folder = None if choice.dataset_dir is None else str(Path(choice.dataset_dir).expanduser().absolute())
     run = {
-        **{key: value for key, value in facts.items() if key not in ("dataset_dir", "title", "name", "weights")},
+        **{key: value for key, value in facts.items() if key not in ("title", "name", "weights")},
+        "dataset_dir": folder,
         "items": digest([item["name"] for item in samples.data]),
         "thresholds": list(THRESHOLDS),
     }
@@ -67,13 +69,19 @@ def evaluate_choice(
         "progress": progress,
         "on_error": on_error,
     }
-    session = method.session(choice)
-    options["batch_size"] = best_batch_size(session) if places is None else places
+
+    def evaluated(journal: Journal | None = None) -> EvaluationResult:
+        session = method.session(choice)
+        options["batch_size"] = best_batch_size(session) if places is None else places
+        result = evaluate_dataset(samples, session, journal=journal, **options)
+        # Files that were left out when the data set was listed come before the samples left out later.
+        return replace(result, skipped=[*problems.found, *result.skipped])
+
     if output_dir is None:
-        return _with_files(evaluate_dataset(samples, session, **options), problems)
+        return evaluated()
     with Journal(output_dir, run, overwrite=overwrite) as journal:
         if journal.finished is None:
-            journal.complete(_with_files(evaluate_dataset(samples, session, journal=journal, **options), problems))
+            journal.complete(evaluated(journal))
         else:
             logger.warning("%s holds the finished result already; nothing was evaluated.", output_dir)
         return journal.result
@@ -90,11 +98,6 @@ def _places(batch_size: int | str) -> int | None:
     if places < 1:
         raise ValueError(f"batch_size must be 'auto' or a whole number of at least 1, got {batch_size!r}.")
     return places
-
-
-def _with_files(result: EvaluationResult, problems: Problems) -> EvaluationResult:
-    """Put the files that were left out when the data set was listed before the samples left out later."""
-    return replace(result, skipped=[*problems.found, *result.skipped])
 
 
 def evaluate_choices(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,29 @@ def test_what_is_left_open_is_the_papers_way(
 def test_errors() -> None:
     with pytest.raises(ValueError, match="unknown dataset 'nothing'"):
         DataSetChoice("nothing")
-    with pytest.raises(ValueError, match="max_clicks must be at least 1, got 0"):
-        DataSetChoice("folder", max_clicks=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_clicks": 0}, "max_clicks must be a whole number of at least 1, got 0"),
+        ({"max_clicks": "20"}, "max_clicks must be a whole number of at least 1, got '20'"),
+        ({"max_samples": 0}, "max_samples must be a whole number of at least 1, got 0"),
+        ({"min_area": 1.5}, "min_area must be a whole number of at least 0, got 1.5"),
+        ({"val_fraction": 1.0}, "val_fraction must be above 0 and below 1, got 1.0"),
+        ({"section": "test"}, "section must be one of training, validation, all, got 'test'"),
+        ({"dataset_dir": 3}, "dataset_dir must be a folder, got 3"),
+        ({"name": "../other"}, "name must be the name of a folder, without / and"),
+        ({"name": ".."}, "name must be the name of a folder"),
+        ({"options": ["every"]}, "options must be a dictionary"),
+        ({"options": {"evry": 2}}, "unknown option evry of folder; its options are: image_dir, "),
+        ({"intensity_window": 5}, "intensity_window must be a name or .low, high., got 5"),
+        ({"channels": "red"}, "channels must be whole numbers, got 'red'"),
+    ],
+)
+def test_values_out_of_range(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataSetChoice("folder", **values)
 
 
 def test_as_dict_is_plain() -> None:
