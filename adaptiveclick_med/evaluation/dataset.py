@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from monai.data import MetaTensor
 from tqdm import tqdm
 
 from adaptiveclick_med.evaluation.journal import Journal, SampleNotes
@@ -71,7 +73,7 @@ def evaluate_dataset(
         min_area=min_area,
         on_error=on_error,
         journal=journal,
-        bar=tqdm(total=_length(samples), desc="evaluating", unit="image", disable=not progress, smoothing=0.05),
+        progress=progress,
     )
     with work.bar:
         places = batch_size if isinstance(session, InteractiveSession) else 1
@@ -110,22 +112,30 @@ class _Work:
         min_area: int,
         on_error: str,
         journal: Journal | None,
-        bar: Any,
+        progress: bool,
     ) -> None:
         self.samples = samples
         self.session = session
         self.options: dict[str, Any] = {"max_clicks": max_clicks, "target_iou": target_iou, "min_area": min_area}
         self.on_error = on_error
         self.journal = journal
-        self.bar = bar
         self.objects: dict[str, ObjectResult] = dict(journal.objects) if journal is not None else {}
         earlier = journal.samples if journal is not None else {}
         self._samples_done = {name: notes for name, notes in earlier.items() if not notes.problem}
-        self._order: list[str] = []
+        self._earlier = frozenset(self._samples_done)
+        self._order: dict[str, None] = {}  # an ordered set
         self._open: dict[str, tuple[SampleNotes, int]] = {}  # notes and objects still running, by sample
         self._objects_of: dict[str, list[str]] = {}
         for name in self.objects:
             self._objects_of.setdefault(name.rpartition("#")[0], []).append(name)
+        self.bar = tqdm(
+            total=_length(samples),
+            initial=len(self._samples_done),  # took no time, so the time left does not count them
+            desc="evaluating",
+            unit="image",
+            disable=not progress,
+            smoothing=0.05,
+        )
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
@@ -150,12 +160,12 @@ class _Work:
         """Read the samples one by one and return their objects that are not done."""
         for sample in self._unread():
             name = str(sample["name"])
-            self._order.append(name)
+            self._begin(name)
             try:
                 notes = self._notes(name, sample)
                 runs = deque(object_runs(sample, self.session, skip=self.objects.__contains__, **self.options))
             except ValueError as error:
-                self._refuse(name, error)
+                self._refuse(name, error, sample)
                 continue
             self._open[name] = (notes, len(runs))
             if not runs:
@@ -168,27 +178,38 @@ class _Work:
         items = getattr(self.samples, "data", None)
         if items is None or not hasattr(self.samples, "__getitem__"):
             for sample in self.samples:
-                if str(sample["name"]) in self._samples_done:
-                    self._pass_over(str(sample["name"]))
-                else:
-                    yield sample
+                if self._is_done(str(sample["name"])):
+                    continue
+                yield sample
             return
         for index, item in enumerate(items):
             name = str(item["name"])
-            if name in self._samples_done:
-                self._pass_over(name)
+            if self._is_done(name):
                 continue
             try:
                 sample = self.samples[index]
             except (ValueError, OSError, RuntimeError) as error:  # MONAI wraps errors of transforms
-                self._order.append(name)
-                self._refuse(name, error)
+                self._begin(name)
+                self._refuse(name, error, item)
                 continue
             yield sample
 
-    def _pass_over(self, name: str) -> None:
-        self._order.append(name)
-        self.bar.update()
+    def _is_done(self, name: str) -> bool:
+        """Tell whether a sample was done in an earlier run, and then pass it over."""
+        done = name in self._earlier
+        if done:
+            self._begin(name)
+        return done
+
+    def _begin(self, name: str) -> None:
+        """Note the place of a sample.
+
+        Raises:
+            ValueError: when the name came before.
+        """
+        if name in self._order:
+            raise ValueError(f"two samples have the name {name!r}: names must be unique.")
+        self._order[name] = None
 
     def _notes(self, name: str, sample: Mapping[str, Any]) -> SampleNotes:
         """Check a sample, and note what is unusual.
@@ -198,7 +219,8 @@ class _Work:
         """
         layers = np.asarray(sample["label"])
         notes: list[str] = []
-        numbers, areas = np.unique(layers[layers > 0], return_counts=True)
+        counted = (layers > 0) & (layers <= sample.get("num_instances", math.inf))
+        numbers, areas = np.unique(layers[counted], return_counts=True)
         if not numbers.size:
             if (layers < 0).all():
                 raise ValueError("all pixels of the label are to be ignored")
@@ -218,8 +240,11 @@ class _Work:
             return math.inf
         return float(math.prod(self.session.crop_size) / math.prod(size))
 
-    def _refuse(self, name: str, error: Exception) -> None:
+    def _refuse(self, name: str, error: Exception, sample: Mapping[str, Any]) -> None:
         reason = _reason(error)
+        files = [file for key in ("image", "label") if (file := _file_of(sample.get(key))) not in ("", name)]
+        if files and not any(file in reason for file in files):
+            reason += f" ({', '.join(files)})"
         if self.on_error == "raise":
             raise ValueError(f"{name}: {reason}. Repair it, or pass on_error='skip' to go on without it.") from error
         self._settle(SampleNotes(name, problem=reason))
@@ -247,6 +272,15 @@ class _Work:
             self.journal.add_sample(notes)
         self.bar.update()
         self.bar.set_postfix(objects=len(self.objects), refresh=False)
+
+
+def _file_of(value: Any) -> str:
+    """Return the file from which an image or a label is or was read, nothing where there is none."""
+    if isinstance(value, MetaTensor):
+        value = value.meta.get("filename_or_obj")
+    elif isinstance(value, Mapping):
+        value = value.get("file")
+    return os.fspath(value) if isinstance(value, (str, os.PathLike)) else ""
 
 
 def _reason(error: BaseException) -> str:

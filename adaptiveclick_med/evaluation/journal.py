@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -49,8 +49,9 @@ class Journal:
 
     Raises:
         ValueError: in ``__enter__``, when another run is at work in the folder, or the folder holds another run's
-            results or progress and ``overwrite`` is not set.
+            results or progress, or damaged ones, and ``overwrite`` is not set.
         NotADirectoryError: in ``__enter__``, when the folder is a file.
+        OSError: when a file cannot be written, for example because the disk is full; the message names the file.
     """
 
     def __init__(self, folder: str | Path, run: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -79,7 +80,8 @@ class Journal:
         try:
             self._open()
         except BaseException:
-            self._lock.release()
+            self._close()
+            self._unlock()
             raise
         return self
 
@@ -87,19 +89,26 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close and unlock; what was done stays, and a folder made for nothing goes."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._close()
         nothing_done = self.finished is None and not self.objects and not self.samples
         if nothing_done:
             (self.folder / _PROGRESS).unlink(missing_ok=True)
-        with suppress(PermissionError):  # some systems keep a file that is open
-            (self.folder / _LOCK).unlink(missing_ok=True)
-        self._lock.release()
+        self._unlock()
         for path in self._made if nothing_done else []:
             if any(path.iterdir()):
                 break
             path.rmdir()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # what could not be written, which was raised already, cannot be written now either
+                self._file.close()
+            self._file = None
+
+    def _unlock(self) -> None:
+        with suppress(PermissionError):  # some systems keep a file that is open
+            (self.folder / _LOCK).unlink(missing_ok=True)
+        self._lock.release()
 
     @property
     def result(self) -> EvaluationResult:
@@ -121,6 +130,7 @@ class Journal:
             found = EvaluationResult.load(results)
             self._check(found.run, results)
             self.finished = found
+            progress.unlink(missing_ok=True)
             return
         elif progress.exists():
             self._read(progress)
@@ -152,23 +162,35 @@ class Journal:
                 whole += len(line)
                 if number == 0:
                     self._check(entry.get("run"), progress)
-                elif "object" in entry:
-                    item = ObjectResult.from_dict(entry["object"])
-                    self.objects[item.name] = item
-                elif "sample" in entry:
-                    notes = SampleNotes(**entry["sample"])
-                    self.samples[notes.name] = notes
+                    continue
+                try:
+                    self._take(entry)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ValueError(
+                        f"{progress}, line {number + 1} is no progress of an evaluation: {error}. Remove the line, or "
+                        "overwrite the file (--overwrite)."
+                    ) from error
         if whole == 0:
             progress.unlink()
         else:
             with progress.open("r+b") as file:
                 file.truncate(whole)
 
+    def _take(self, entry: Mapping[str, Any]) -> None:
+        """Take a line of the progress."""
+        if "object" in entry:
+            item = ObjectResult.from_dict(entry["object"])
+            self.objects[item.name] = item
+        elif "sample" in entry:
+            notes = SampleNotes(**entry["sample"])
+            self.samples[notes.name] = notes
+
     def _write(self, entry: Mapping[str, Any]) -> None:
         if self._file is None:
             raise RuntimeError("The journal is closed: use it as a context.")
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        with _naming(self.folder / _PROGRESS):
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
 
     def add_object(self, item: ObjectResult) -> None:
         """Note an object that is done."""
@@ -182,14 +204,32 @@ class Journal:
 
     def complete(self, result: EvaluationResult) -> None:
         """Write the results and remove the progress."""
-        result.save(self.folder)
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        with _naming(self.folder):
+            result.save(self.folder)
+        self._close()
         (self.folder / _PROGRESS).unlink(missing_ok=True)
         self.finished = result
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name a file or folder in the error of a write that failed, which does not tell it."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def digest(lines: list[str]) -> str:
-    """Return a short hash of a list of names, by which two lists are told apart."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    """Return a short hash of a list of names, by which two lists are told apart.
+
+    Raises:
+        ValueError: when a name cannot be written as UTF-8; the message shows it.
+    """
+    try:
+        content = "\n".join(lines).encode()
+    except UnicodeEncodeError as error:
+        wrong = next(line for line in lines if not line.isprintable() or "\udc80" <= max(line) <= "\udcff")
+        raise ValueError(f"the file name {wrong!r} is not UTF-8: rename the file.") from error
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -48,8 +48,8 @@ def test_errors() -> None:
         ({"name": "../other"}, "name must be the name of a folder, without / and"),
         ({"name": ".."}, "name must be the name of a folder"),
         ({"options": ["every"]}, "options must be a dictionary"),
-        ({"options": {"evry": 2}}, "unknown option evry of folder; its options are: image_dir, "),
-        ({"intensity_window": 5}, "intensity_window must be a name or .low, high., got 5"),
+        ({"options": {"evry": 2}}, "unknown option evry for dataset 'folder'; its options are: image_dir, "),
+        ({"intensity_window": 5}, "intensity_window cannot be 5: "),
         ({"channels": "red"}, "channels must be whole numbers, got 'red'"),
     ],
 )
