@@ -54,7 +54,8 @@ def main() -> None:
         max_clicks=arguments.max_clicks,
     ).complete()
     session = method.session(choice)
-    sizes = [best_batch_size(session) if size == "auto" else int(size) for size in arguments.batch_sizes]
+    best = best_batch_size(session)  # also warms up
+    sizes = [best if size == "auto" else int(size) for size in arguments.batch_sizes]
     names = dict(zip(arguments.batch_sizes, sizes, strict=True))
     samples = choice.samples()
     chunks = np.array_split(np.arange(len(samples)), min(arguments.chunks, len(samples)))
@@ -96,12 +97,12 @@ def main() -> None:
             "seconds": seconds[name],
             "speedup": seconds[reference] / seconds[name],
             "objects_with_the_same_clicks": same,
-            "largest_iou_difference": max(ious),
+            "largest_iou_difference": max(ious, default=float("nan")),
         }
         ratio = seconds[reference] / seconds[name]
         print(
             f"batch size {name:>4} ({size:2}): {seconds[name]:7.1f} s, {ratio:.2f} times as fast, "
-            f"same clicks on {same} of {len(objects[name])}, IoUs within {max(ious):.1e}"
+            f"same clicks on {same} of {len(objects[name])}, IoUs within {table[name]['largest_iou_difference']:.1e}"
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=1))

@@ -41,6 +41,8 @@ def compare(
         wanted = None if methods is None else [method.strip() for method in methods.split(",")]
         rows = read_paper(paper or _PAPER, [table.strip() for table in tables.split(",")], wanted)
     found = read_results(results)
+    if len(found) > 1 and all(len(labelled) == 1 for labelled in found.values()):
+        typer.echo("No data set is in more than one of these evaluations, so there is nothing to compare.\n")
     for dataset, labelled in found.items():
         typer.echo(compare_results(labelled, dataset=dataset, paper=rows, level=level, seed=seed) + "\n")
     if figure is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ class Difference:
     Attributes:
         metric: for example ``"NoC@85"``.
         difference: mean of the second minus mean of the first.
-        low: lower end of the interval.
-        high: upper end of the interval.
+        low: lower end of the interval, NaN for a single object.
+        high: upper end of the interval, likewise.
         objects: number of objects.
         level: confidence level of the interval.
     """
@@ -45,6 +46,8 @@ class Difference:
 
     def __str__(self) -> str:
         """Return one line of text; a star marks an interval without zero."""
+        if np.isnan(self.low):
+            return f"{self.metric}: {self.difference:+.3f} (no interval: one object)"
         mark = " *" if self.certain else ""
         return f"{self.metric}: {self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}]{mark}"
 
@@ -91,7 +94,7 @@ def read_paper(
             and (named is None or str(row["method"]).lower() in named)
             and isinstance(next(iter(row["results"].values())), dict)
         ]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a list of the paper's numbers: {error}.") from error
 
 
@@ -136,7 +139,7 @@ def read_results(paths: Sequence[str | Path]) -> dict[str, dict[str, EvaluationR
 
 def _labels(files: Sequence[Path]) -> list[str]:
     """Return names for files: their paths without the parts that all share at the beginning and at the end."""
-    parts = [file.resolve().with_suffix("").parts for file in files]
+    parts = [file.resolve().parts for file in files]
     if len(parts) == 1:
         return ["/".join(parts[0][-2:])]
     start = 0
@@ -168,7 +171,7 @@ def paired_bootstrap(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: when no object is in both, the robot's last click differs, or the metric is unknown.
+        ValueError: when no object is in both, ``max_clicks`` differ, or the metric is unknown.
     """
     from scipy.stats import bootstrap
 
@@ -179,6 +182,8 @@ def paired_bootstrap(
         raise ValueError("the two evaluations have no object in common.")
     values = _per_object(theirs, metric) - _per_object(mine, metric)
     mean = float(values.mean())
+    if len(values) == 1:
+        return Difference(metric, mean, float("nan"), float("nan"), 1, level)
     if np.ptp(values) == 0:
         return Difference(metric, mean, mean, mean, len(values), level)
     found = bootstrap(
@@ -206,12 +211,12 @@ def _common(first: EvaluationResult, second: EvaluationResult) -> tuple[Evaluati
 
 
 def _per_object(result: EvaluationResult, metric: str) -> NDArray[np.float64]:
-    name, _, number = metric.partition("@")
-    if name == "NoC" and number:
-        return result.clicks_to(float(number) / 100).astype(np.float64)
-    if name == "mIoU" and number.isdigit():
-        return result.ious_at(int(number)).astype(np.float64)
-    raise ValueError(f"metric must be NoC@t or mIoU@k, got {metric!r}.")
+    match = re.fullmatch(r"(NoC)@(\d+(?:\.\d+)?)|(mIoU)@([1-9]\d*)", metric)
+    if match is None:
+        raise ValueError(f"metric must be NoC@t or mIoU@k, got {metric!r}.")
+    if match[1]:
+        return result.clicks_to(float(match[2]) / 100).astype(np.float64)
+    return result.ious_at(int(match[4])).astype(np.float64)
 
 
 def compare_results(
@@ -250,11 +255,14 @@ def compare_results(
     title = first.facts.get("title") or dataset
     lines = [str(title), format_table(rows)]
     for label, other in list(results.items())[1:]:
-        found = [
-            paired_bootstrap(first, other, metric, level=level, seed=seed)
-            for metric in metrics
-            if not metric.startswith("mIoU@") or int(metric[5:]) <= min(first.max_clicks, other.max_clicks)
-        ]
+        try:
+            found = [
+                paired_bootstrap(first, other, metric, level=level, seed=seed)
+                for metric in metrics
+                if not metric.startswith("mIoU@") or int(metric[5:]) <= min(first.max_clicks, other.max_clicks)
+            ]
+        except ValueError as error:
+            raise ValueError(f"{title}, {first_label} and {label}: {error}") from error
         left_out = len(first.objects) + len(other.objects) - 2 * found[0].objects
         lines.append(
             f"{label} minus {first_label}, {found[0].objects} objects in both, {100 * level:g} % paired bootstrap:"

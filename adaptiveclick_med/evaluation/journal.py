@@ -227,9 +227,10 @@ def digest(lines: list[str]) -> str:
     Raises:
         ValueError: when a name cannot be written as UTF-8; the message shows it.
     """
-    try:
-        content = "\n".join(lines).encode()
-    except UnicodeEncodeError as error:
-        wrong = next(line for line in lines if not line.isprintable() or "\udc80" <= max(line) <= "\udcff")
-        raise ValueError(f"the file name {wrong!r} is not UTF-8: rename the file.") from error
-    return hashlib.sha256(content).hexdigest()[:16]
+    encoded = []
+    for line in lines:
+        try:
+            encoded.append(line.encode())
+        except UnicodeEncodeError as error:
+            raise ValueError(f"the file name {line!r} is not UTF-8: rename the file.") from error
+    return hashlib.sha256(b"\n".join(encoded)).hexdigest()[:16]

@@ -161,8 +161,11 @@ def _pictures(result: EvaluationResult, choice: DataSetChoice, method: Method) -
         pictures = []
         for item in items:
             sample_name, _, number = item.name.rpartition("#")
-            sample = samples[places[sample_name]]
-            target = dict(objects_of(sample["label"]))[int(number)]
+            sample = samples[places[sample_name]] if sample_name in places else {"label": np.zeros((1, 1, 1))}
+            targets = {str(identifier): target for identifier, target in objects_of(sample["label"])}
+            if number not in targets:
+                raise ValueError(f"the result of {choice.title} has {item.name}, which is not in the data set.")
+            target = targets[number]
             image = np.moveaxis(np.asarray(sample["image"]), 0, -1)
             mask = _replay(session, image, item.clicks)
             clicks = [Click(*click) for click in item.clicks]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,11 +40,21 @@ class ObjectResult:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ObjectResult:
-        """Return the object that ``dataclasses.asdict`` made ``values`` of, also after JSON."""
+        """Return the object that ``dataclasses.asdict`` made ``values`` of, also after JSON.
+
+        Raises:
+            KeyError: when a value is missing.
+            TypeError: when a value is of another type.
+            ValueError: when there is not one IoU in [0, 1] for each click, or no click.
+        """
+        name = str(values["name"])
         clicks = [(float(row), float(column), bool(positive)) for row, column, positive in values["clicks"]]
-        return cls(
-            str(values["name"]), clicks, [float(iou) for iou in values["ious"]], float(values.get("seconds", 0.0))
-        )
+        ious = [float(iou) for iou in values["ious"]]
+        if not ious or len(ious) != len(clicks):
+            raise ValueError(f"object {name} has {len(clicks)} clicks and {len(ious)} IoUs")
+        if not all(0 <= iou <= 1 for iou in ious):
+            raise ValueError(f"object {name} has an IoU that is not between 0 and 1")
+        return cls(name, clicks, ious, float(values.get("seconds", 0.0)))
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ class EvaluationResult:
             raise FileNotFoundError(f"There is no evaluation result {path}.")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
+            result = cls(
                 [ObjectResult.from_dict(item) for item in content["objects"]],
                 int(content["max_clicks"]),
                 tuple(float(threshold) for threshold in content["thresholds"]),
@@ -94,9 +105,29 @@ class EvaluationResult:
                 [str(note) for note in content.get("notes", [])],
                 dict(content.get("run", {})),
             )
+            result._check()
+            return result
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{path} is no evaluation result: {reason}.") from error
+
+    def _check(self) -> None:
+        """Check what a file that was edited can have wrong.
+
+        Raises:
+            ValueError: when there is no object, one comes twice or has too many clicks, or a threshold is no IoU.
+        """
+        names = Counter(item.name for item in self.objects)
+        if not names:
+            raise ValueError("it has no object")
+        name, count = names.most_common(1)[0]
+        if count > 1:
+            raise ValueError(f"object {name} comes {count} times")
+        most = max(self.objects, key=lambda item: len(item.ious))
+        if len(most.ious) > self.max_clicks:
+            raise ValueError(f"object {most.name} has {len(most.ious)} clicks, but max_clicks is {self.max_clicks}")
+        if not self.thresholds or not all(0 < threshold <= 1 for threshold in self.thresholds):
+            raise ValueError(f"thresholds must be numbers above 0 and at most 1, got {list(self.thresholds)}")
 
     @property
     def label(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +81,11 @@ class TestPairedBootstrap:
         found = paired_bootstrap(result(FIRST), result({"b": [0.95], "z": [0.1]}), "NoC@90")
         assert (found.objects, found.difference) == (1, -1.0)
 
+    def test_one_object_has_no_interval(self) -> None:
+        found = paired_bootstrap(result(FIRST), result({"b": [0.95]}), "NoC@90")
+        assert np.isnan([found.low, found.high]).all() and not found.certain
+        assert str(found) == "NoC@90: -1.000 (no interval: one object)"
+
     def test_errors(self) -> None:
         with pytest.raises(ValueError, match="no object in common"):
             paired_bootstrap(result(FIRST), result({"z": [0.5]}), "NoC@90")
@@ -86,6 +93,9 @@ class TestPairedBootstrap:
             paired_bootstrap(result(FIRST), result(SECOND, 5), "NoC@90")
         with pytest.raises(ValueError, match="metric must be NoC@t or mIoU@k, got 'Dice'"):
             paired_bootstrap(result(FIRST), result(SECOND), "Dice")
+        for metric in ("mIoU@0", "NoC@x", "NoC@"):
+            with pytest.raises(ValueError, match="metric must be NoC@t or mIoU@k"):
+                paired_bootstrap(result(FIRST), result(SECOND), metric)
 
 
 class TestCompareResults:
@@ -127,6 +137,10 @@ class TestCompareResults:
         with pytest.raises(ValueError, match="no evaluation to compare"):
             compare_results({})
 
+    def test_an_error_names_the_evaluations(self) -> None:
+        with pytest.raises(ValueError, match="grabcut, a and b: the two evaluations have no object in common"):
+            compare_results({"a": result(FIRST), "b": result({"z": [0.1]})}, dataset="grabcut")
+
 
 class TestReadResults:
     def test_files_folders_and_folders_of_folders(self, tmp_path: Path) -> None:
@@ -139,6 +153,31 @@ class TestReadResults:
             "grabcut": ["bce", "afl"],
         }
         assert found["grabcut"]["afl"].objects == result(SECOND).objects
+
+    def test_folders_with_dots_in_their_names(self, tmp_path: Path) -> None:
+        for name in ("lr_0.5", "lr_0.9"):
+            result(FIRST).save(tmp_path / name)
+        assert list(read_results([tmp_path / "lr_0.5", tmp_path / "lr_0.9"])["grabcut"]) == ["lr_0.5", "lr_0.9"]
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"max_clicks": 3}, "object c has 4 clicks, but max_clicks is 3"),
+            ({"objects": []}, "it has no object"),
+            ({"thresholds": []}, "thresholds must be numbers above 0"),
+            ({"thresholds": [90]}, "thresholds must be numbers above 0"),
+            ({"objects": [{"name": "a", "clicks": [[1, 1, True]], "ious": [float("nan")]}]}, "object a has an IoU"),
+            ({"objects": [{"name": "a", "clicks": [[1, 1, True]], "ious": [1.2]}]}, "object a has an IoU"),
+            ({"objects": [{"name": "a", "clicks": [], "ious": [0.2]}]}, "object a has 0 clicks and 1 IoUs"),
+            ({"objects": 2 * [{"name": "a", "clicks": [[1, 1, True]], "ious": [0.2]}]}, "object a comes 2 times"),
+        ],
+    )
+    def test_a_file_that_was_edited(self, tmp_path: Path, values: dict[str, Any], message: str) -> None:
+        result(FIRST).save(tmp_path)
+        file = tmp_path / "results.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+        with pytest.raises(ValueError, match=rf"results\.json is no evaluation result: {message}"):
+            read_results([tmp_path])
 
     def test_errors(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="There is no evaluation result in"):

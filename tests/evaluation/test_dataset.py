@@ -12,7 +12,7 @@ from monai.data import Dataset
 from PIL import Image
 
 from adaptiveclick_med.baselines import DiskSession
-from adaptiveclick_med.evaluation import evaluate_dataset, evaluate_source
+from adaptiveclick_med.evaluation import Journal, evaluate_dataset, evaluate_source, mean_object_area
 from adaptiveclick_med.inference import InteractiveSession
 
 
@@ -79,6 +79,45 @@ def test_objects_smaller_than_a_pixel_of_the_network() -> None:
     assert result.notes == ["a#1: smaller than a pixel of the network's input at the first click."]
     assert len(result.objects) == 2
     assert evaluate_dataset([sample("a", label)], DiskSession(9), max_clicks=1).notes == []
+
+
+def test_two_samples_of_one_name() -> None:
+    data = [sample("a", square()), sample("b", square()), sample("a", square(side=5))]
+    with pytest.raises(ValueError, match="two samples have the name 'a': names must be unique"):
+        evaluate_dataset(data, DiskSession(9), max_clicks=1)
+
+
+def test_regions_are_no_objects() -> None:
+    label = square()
+    label[0, 0], label[18, 15:18] = 2, 3
+    data = {**sample("a", label), "num_instances": 1}
+    result = evaluate_dataset([data], DiskSession(64), max_clicks=1, min_area=3)
+    assert [item.name for item in result.objects] == ["a#1"]
+    assert result.notes == []
+    assert mean_object_area([data]) == 64
+
+
+def test_a_sample_that_a_session_refuses_is_told_with_its_files(tmp_path: Path) -> None:
+    for kind, value in (("images", 90), ("labels", 1)):
+        (tmp_path / kind).mkdir()
+        for name, size in (("large", 40), ("small", 6)):
+            Image.fromarray(np.full((size, size), value, np.uint8)).save(tmp_path / kind / f"{name}.png")
+    options: dict[str, Any] = {"preset": "nano", "device": "cpu", "crop_size": 32, "max_clicks": 1, "min_area": 1}
+    with pytest.raises(ValueError, match=r"^small: image must be at least one patch .* \(.*small\.png, .*small\.png\)"):
+        evaluate_source("folder", tmp_path, progress=False, **options)
+    result = evaluate_source("folder", tmp_path, on_error="skip", progress=False, **options)
+    assert [item.name for item in result.objects] == ["large#1"]
+    assert str(tmp_path / "images" / "small.png") in result.skipped[0][1]
+
+
+def test_time_left_does_not_count_what_was_done_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = [sample(name, square()) for name in "abcd"]
+    with Journal(tmp_path, {}) as journal:
+        evaluate_dataset(data[:3], DiskSession(9), max_clicks=1, journal=journal)
+    with Journal(tmp_path, {}) as journal:
+        evaluate_dataset(data, DiskSession(9), max_clicks=1, journal=journal, progress=True)
+    bars = capsys.readouterr().err.split("\r")
+    assert "| 3/4 [00:00<?" in bars[1] and "| 4/4 [" in bars[-1]
 
 
 def test_on_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from adaptiveclick_med.evaluation import (
     evaluate_dataset,
     evaluate_source,
 )
-from adaptiveclick_med.evaluation.journal import SampleNotes
+from adaptiveclick_med.evaluation.journal import SampleNotes, digest
 
 RUN = {"dataset": "x", "max_clicks": 3}
 
@@ -176,6 +178,91 @@ def test_progress_of_another_run(tmp_path: Path) -> None:
         journal.add_sample(SampleNotes("a"))
     with pytest.raises(ValueError, match=r"progress\.jsonl belongs to another evaluation \(weights differ\)"):
         Journal(tmp_path, {**RUN, "weights": "w"}).__enter__()
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"No space left on device: .*progress\.jsonl"), Journal(tmp_path, RUN) as journal:
+        journal.add_object(ObjectResult("s0#1", [(1.0, 2.0, True)], [0.5], 0.1))
+        assert journal._file is not None
+        journal._file = Mock(wraps=journal._file, flush=full)
+        journal.add_object(ObjectResult("s0#2", [(1.0, 2.0, True)], [0.5], 0.1))
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.jsonl"]
+    with Journal(tmp_path, RUN) as journal:
+        assert "s0#1" in journal.objects
+        monkeypatch.setattr(EvaluationResult, "save", full)
+        with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
+            journal.complete(EvaluationResult(list(journal.objects.values()), 3))
+    assert (tmp_path / "progress.jsonl").exists()
+
+
+def test_progress_that_was_edited(tmp_path: Path) -> None:
+    with Journal(tmp_path, RUN) as journal:
+        journal.add_sample(SampleNotes("a"))
+    file = tmp_path / "progress.jsonl"
+    content = file.read_text()
+    for line in ('{"object": {"name": "a#1", "clicks": [], "ious": [0.1]}}', '{"sample": {"title": "a"}}'):
+        file.write_text(f"{content}{line}\n")
+        with pytest.raises(ValueError, match=r"progress\.jsonl, line 3 is no progress of an evaluation"):
+            Journal(tmp_path, RUN).__enter__()
+        assert file.read_text() == f"{content}{line}\n"
+        assert not (tmp_path / ".running.lock").exists()
+
+
+def test_progress_beside_results(tmp_path: Path) -> None:
+    """A run that was killed after its results were written, before its progress was removed."""
+    with Journal(tmp_path, RUN) as journal:
+        journal.complete(evaluate_dataset(samples(1), DiskSession(60), max_clicks=3, journal=journal))
+    (tmp_path / "progress.jsonl").write_text(json.dumps({"run": RUN}) + "\n")
+    with Journal(tmp_path, RUN) as journal:
+        assert len(journal.result.objects) == 2
+    assert not (tmp_path / "progress.jsonl").exists()
+
+
+def test_names_that_are_not_utf8() -> None:
+    assert digest(["größe", "日本"]) != digest(["größe"])
+    with pytest.raises(ValueError, match=r"the file name 'gr\\udcf6\\udcdfe' is not UTF-8: rename the file"):
+        digest(["a", b"gr\xf6\xdfe".decode(errors="surrogateescape")])
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two folders of pictures with the same names."""
+    for folder in ("one", "other"):
+        for kind in ("images", "labels"):
+            (tmp_path / folder / kind).mkdir(parents=True)
+        label = np.zeros((40, 40), np.uint8)
+        label[5:25, 8:30] = 1
+        Image.fromarray(label * 100).save(tmp_path / folder / "images" / "1.png")
+        Image.fromarray(label).save(tmp_path / folder / "labels" / "1.png")
+    return tmp_path
+
+
+def test_other_data_with_the_same_names(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"method": "disk", "max_clicks": 2, "progress": False, "output_dir": pictures / "out"}
+    first = evaluate_source("folder", pictures / "one", **options)
+    monkeypatch.chdir(pictures)
+    assert evaluate_source("folder", "one", **options) == first
+    with pytest.raises(ValueError, match=r"belongs to another evaluation \(dataset_dir differ\)"):
+        evaluate_source("folder", pictures / "other", **options)
+
+
+def test_another_untrained_network(pictures: Path) -> None:
+    choice = DataSetChoice("folder", str(pictures / "one"), crop_size=32, max_clicks=1)
+    evaluate_choice(choice, Method.create(preset="nano", device="cpu"), pictures / "out", progress=False)
+    with pytest.raises(ValueError, match=r"belongs to another evaluation \(seed differ\)"):
+        evaluate_choice(choice, Method.create(preset="nano", seed=1, device="cpu"), pictures / "out", progress=False)
+    with pytest.raises(ValueError, match=r"belongs to another evaluation \(preset differ\)"):
+        evaluate_choice(choice, Method.create(preset="tiny", device="cpu"), pictures / "out", progress=False)
+
+
+def test_a_finished_run_costs_nothing(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"method": "disk", "max_clicks": 2, "progress": False, "output_dir": pictures / "out"}
+    first = evaluate_source("folder", pictures / "one", **options)
+    monkeypatch.setattr(Method, "session", Mock(side_effect=AssertionError))
+    assert evaluate_source("folder", pictures / "one", batch_size="auto", **options) == first
 
 
 def test_nothing_is_left_of_a_run_that_did_nothing(tmp_path: Path) -> None:
