@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from adaptiveclick_med.data.dicom import DicomSeries
 
 __all__ = [
     "PICTURE_SUFFIXES",
@@ -30,6 +33,7 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
 _NIFTI = (".nii", ".nii.gz")
+_DICOM = ".dcm"
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -74,8 +78,8 @@ def file_stem(path: str | Path) -> str:
 
 
 def is_volume(path: str | Path) -> bool:
-    """Tell whether a path is a volume: a file with the suffix of one, or a folder, which stands for a DICOM series."""
-    return file_suffix(path) in VOLUME_SUFFIXES or Path(path).is_dir()
+    """Tell whether a path is a volume: a file with the suffix of one, a ``.dcm`` file, or a folder (a DICOM series)."""
+    return file_suffix(path) in (*VOLUME_SUFFIXES, _DICOM) or Path(path).is_dir()
 
 
 @contextmanager
@@ -156,30 +160,17 @@ def volume_header(path: str | Path) -> tuple[tuple[int, int, int], NDArray[np.fl
             header: Any = nibabel.load(path)
             i, j, k = (*header.shape, 1, 1)[:3]
             return (int(i), int(j), int(k)), np.asarray(header.affine, dtype=np.float64)
-        import SimpleITK
-
-        reader = SimpleITK.ImageFileReader()
-        if Path(path).is_dir():
-            files = _dicom_series(path)
-            reader.SetFileName(files[0])
-            reader.ReadImageInformation()
-            (i, j, k), affine = (*reader.GetSize(), 1)[:3], _itk_affine(reader)
-            if len(files) > 1:
-                reader.SetFileName(files[-1])
-                reader.ReadImageInformation()
-                step = (_itk_affine(reader)[:3, 3] - affine[:3, 3]) / (len(files) - 1)
-                if step.any():  # else the files do not tell where they lie
-                    affine[:3, 2] = step
-                k = len(files)
-            return (int(i), int(j), int(k)), affine
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        i, j, k = (*reader.GetSize(), 1)[:3]
-        return (int(i), int(j), int(k)), _itk_affine(reader)
+        if not _is_dicom(path):
+            return _itk_header([str(path)])
+        series = _dicom_series(path)
+        return _itk_header(series) if isinstance(series, list) else (series.shape, series.affine)
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Read a NIfTI, NRRD, MHA or MHD volume, or the DICOM series of a folder.
+    """Read a NIfTI, NRRD, MHA or MHD volume, a ``.dcm`` file, or the DICOM series of a folder.
+
+    DICOM series are checked as :func:`adaptiveclick_med.data.dicom.read_dicom_series` does. A series whose slices tell
+    no position is read in the order of its instance numbers, with the spacing that SimpleITK finds.
 
     Float64 and int64 voxels are kept as float32 and int32 to save memory.
 
@@ -189,7 +180,14 @@ def read_volume(path: str | Path) -> Volume:
     with naming(path):
         if file_suffix(path) in _NIFTI:
             return _read_nifti(path)
-        return _read_itk(path)
+        if not _is_dicom(path):
+            return _read_itk(str(path))
+        series = _dicom_series(path)
+        return _read_itk(series) if isinstance(series, list) else series.read()
+
+
+def _is_dicom(path: str | Path) -> bool:
+    return Path(path).is_dir() or file_suffix(path) == _DICOM
 
 
 def _read_nifti(path: str | Path) -> Volume:
@@ -212,17 +210,11 @@ def _read_nifti(path: str | Path) -> Volume:
     return Volume(_native(array), np.asarray(image.affine, dtype=np.float64))
 
 
-def _read_itk(path: str | Path) -> Volume:
+def _read_itk(files: str | list[str]) -> Volume:
     import SimpleITK
 
-    image = SimpleITK.ReadImage(_dicom_series(path) if Path(path).is_dir() else str(path))
-    array = SimpleITK.GetArrayFromImage(image)
-    vector = image.GetNumberOfComponentsPerPixel() > 1
-    spatial = image.GetDimension()
-    axes = tuple(reversed(range(spatial)))
-    array = array.transpose((*axes, spatial) if vector else axes)
-    if spatial == 2:
-        array = array[:, :, None]
+    image = SimpleITK.ReadImage(files)
+    array = _itk_array(image)
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     if array.ndim not in (3, 4):
@@ -232,14 +224,36 @@ def _read_itk(path: str | Path) -> Volume:
     return Volume(_native(array), _itk_affine(image))
 
 
-def _dicom_series(folder: str | Path) -> list[str]:
-    """Return the files of the one DICOM series of a folder, in the order of their positions."""
+def _itk_array(image: Any) -> NDArray[Any]:
+    """Return the voxels of a SimpleITK image as [I, J, K, ...]; channels are last, and a plane has one slice."""
     import SimpleITK
 
-    series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise ValueError(f"it holds {len(series)} DICOM series, one is expected")
-    return list(SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    array = SimpleITK.GetArrayFromImage(image)
+    spatial = image.GetDimension()
+    axes = tuple(reversed(range(spatial)))
+    array = array.transpose((*axes, spatial) if image.GetNumberOfComponentsPerPixel() > 1 else axes)
+    return np.asarray(array[:, :, None] if spatial == 2 else array)
+
+
+def _itk_header(files: list[str]) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Return size and affine of a file, or of files that are slices."""
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(files[0])
+    reader.ReadImageInformation()
+    i, j, k = (*reader.GetSize(), 1)[:3]
+    return (int(i), int(j), int(k) if len(files) == 1 else len(files)), _itk_affine(reader)
+
+
+def _dicom_series(path: str | Path) -> DicomSeries | list[str]:
+    """Return the series of a folder or file, or the files of one that tells no positions."""
+    from adaptiveclick_med.data.dicom import UnplacedSeriesError, read_dicom_series
+
+    try:
+        return read_dicom_series(path)
+    except UnplacedSeriesError as error:
+        return [str(file) for file in error.files]
 
 
 def _itk_affine(image: Any) -> NDArray[np.float64]:

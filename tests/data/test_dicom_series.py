@@ -16,6 +16,7 @@ from adaptiveclick_med.data.files import UnreadableFileError, is_volume, read_vo
 VOXELS = np.random.RandomState(0).randint(0, 4000, (5, 4, 3)).astype(np.uint16)  # slices, rows, columns
 # a sagittal scan: columns run to posterior (+y), rows to inferior (-z), slices to the left (+x) in DICOM's LPS
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+WHOLE = {"enforce_file_format": True} if int(pydicom.__version__[0]) >= 3 else {"write_like_original": False}
 
 
 def write_series(
@@ -40,7 +41,8 @@ def write_series(
         dataset.BitsAllocated = dataset.BitsStored = 16
         dataset.HighBit, dataset.PixelRepresentation = 15, 0
         dataset.PixelData = array.tobytes()
-        pydicom.dcmwrite(folder / names.format(number), dataset, enforce_file_format=True)
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        dataset.save_as(folder / names.format(number), **WHOLE)
     return folder
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 from adaptiveclick_med.data import files
 from adaptiveclick_med.data.geometry import slice_plane
 from adaptiveclick_med.transforms import loading
-from adaptiveclick_med.transforms.intensity import ScaleToUnitRGBd
 from adaptiveclick_med.transforms.loading import LoadSampled
+from adaptiveclick_med.transforms.scaling import ScaleToUnitRGBd
 
 RANDOM = np.random.RandomState(0)
 VOXELS = RANDOM.randint(-1000, 3000, (6, 5, 4)).astype(np.int16)
