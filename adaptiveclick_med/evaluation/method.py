@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from adaptiveclick_med.evaluation.choice import DataSetChoice
 from adaptiveclick_med.evaluation.protocol import Session, sample_objects
 from adaptiveclick_med.inference import InteractiveSession
 from adaptiveclick_med.networks import ClickNetwork
-from adaptiveclick_med.transforms import LoadSampled
+from adaptiveclick_med.transforms import Intensity, LoadSampled
 from adaptiveclick_med.weights import load_network, start_network
 
 __all__ = ["METHODS", "Method", "best_batch_size", "mean_object_area", "usable_device"]
 
 METHODS = ("network", "disk")
 
+_logger = logging.getLogger(__name__)
 _LARGEST_BATCH = {"cpu": 8}
 _WORTHWHILE = 0.95
 
@@ -121,11 +123,23 @@ class Method:
         the whole data set is evaluated. Files that cannot be used are passed over for that.
         """
         if self.network is not None:
+            _compare_intensity(self.network, choice)
             return InteractiveSession(self.network, choice.crop_size, max_clicks=choice.max_clicks, undo_limit=0)
         section = choice.complete().section
         reference = "all" if section == "all" else "training"
         items = choice.samples(Problems("skip", quiet=True), section=reference).data
         return DiskSession(mean_object_area(_with_labels(items)))
+
+
+def _compare_intensity(network: ClickNetwork, choice: DataSetChoice) -> None:
+    """Warn where the images of a data set are scaled in another way than those of the training, and nobody said so."""
+    trained = Intensity.from_dict(network.intensity)
+    for argument, value in (("intensity_window", trained.window), ("channels", trained.channels)):
+        if value is not None and getattr(choice, argument) is None:
+            _logger.warning(
+                "The weights were trained with %s %s, but %s is evaluated without; pass --%s to have the same.",
+                *(argument, value, choice.title, argument),
+            )
 
 
 def _with_labels(items: Iterable[Mapping[Hashable, Any]]) -> Iterator[Mapping[Any, Any]]:

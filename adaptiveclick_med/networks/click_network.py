@@ -51,6 +51,11 @@ class ClickNetwork(nn.Module):
         encoder: arguments of :class:`PlainViT`.
         image_mean: mean of each image channel, subtracted inside the network.
         image_std: standard deviation of each image channel, divided by inside the network.
+
+    Attributes:
+        arguments: constructor arguments, plain values.
+        intensity: how the images of its training became [0, 1], as plain JSON values (see
+            :class:`adaptiveclick_med.transforms.Intensity`); ``None``: not known. It travels with the weights.
     """
 
     has_candidates: bool = False
@@ -66,6 +71,7 @@ class ClickNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {}
+        self.intensity: dict[str, Any] | None = None
         self.encoder = PlainViT(as_size(image_size), **encoder)
         self.image_mean: Tensor
         self.image_std: Tensor

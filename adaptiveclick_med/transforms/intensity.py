@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, cast
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["CT_WINDOWS", "PERCENTILES", "ScaleToUnitRGBd", "intensity_range", "to_unit_rgb"]
+__all__ = ["CT_WINDOWS", "PERCENTILES", "Intensity", "intensity_range", "to_unit_rgb"]
 
 PERCENTILES = (0.5, 99.5)
 """Default percentiles that become 0 and 1."""
@@ -44,8 +44,7 @@ def intensity_range(values: NDArray[Any], percentiles: tuple[float, float] = PER
     Raises:
         ValueError: when no value is finite, or ``percentiles`` are not in ascending order in [0, 100].
     """
-    if not 0 <= percentiles[0] < percentiles[1] <= 100:
-        raise ValueError(f"percentiles must be two ascending numbers in [0, 100], got {tuple(percentiles)}.")
+    percentiles = _percentiles(percentiles)
     if values.dtype == np.uint8:
         return 0.0, 255.0
     if values.dtype == np.bool_:
@@ -94,8 +93,7 @@ def to_unit_rgb(
         ValueError: when the shape, the type, a window, a channel or another argument is not usable, or the image has
             values that are not finite.
     """
-    if nan not in ("raise", "fill"):
-        raise ValueError(f"nan must be 'raise' or 'fill', got {nan!r}.")
+    _check_nan(nan)
     tensor = image if isinstance(image, Tensor) else torch.as_tensor(np.ascontiguousarray(image))
     tensor = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
     if tensor.ndim != 3 or 0 in tensor.shape:
@@ -139,7 +137,7 @@ def _numpy(tensor: Tensor) -> NDArray[Any]:
 
 
 def _channel_indices(channels: int | Sequence[int] | None, count: int) -> list[int]:
-    """Return one or three channel indices."""
+    """Return one or three channel indices of an image."""
     if channels is None:
         if count not in (1, 3):
             raise ValueError(
@@ -147,10 +145,16 @@ def _channel_indices(channels: int | Sequence[int] | None, count: int) -> list[i
                 "three indices."
             )
         return list(range(count))
-    chosen = [channels] if isinstance(channels, int) else [int(index) for index in channels]
-    if len(chosen) not in (1, 3) or not all(0 <= index < count for index in chosen):
-        raise ValueError(f"channels must be one index or three, from 0 to {count - 1}, got {channels!r}.")
-    return chosen
+    return _indices(channels, f", from 0 to {count - 1}", count)
+
+
+def _indices(channels: Any, allowed: str = "", count: float = math.inf) -> list[int]:
+    """Return one or three indices below ``count``."""
+    chosen: list[Any] = list(channels) if isinstance(channels, Iterable) else [channels]
+    usable = all(isinstance(index, (int, np.integer)) and 0 <= index < count for index in chosen)
+    if len(chosen) not in (1, 3) or not usable:
+        raise ValueError(f"channels must be one index or three{allowed}, got {channels!r}.")
+    return [int(index) for index in chosen]
 
 
 def _window(window: str | Sequence[float]) -> tuple[float, float]:
@@ -159,67 +163,142 @@ def _window(window: str | Sequence[float]) -> tuple[float, float]:
         if window not in CT_WINDOWS:
             raise ValueError(f"window must be one of {', '.join(CT_WINDOWS)}, or (low, high), got {window!r}.")
         return CT_WINDOWS[window]
-    ends = tuple(float(value) for value in window)
+    ends = _numbers(window)
     if len(ends) != 2 or not ends[0] < ends[1] or not np.isfinite(ends).all():
         raise ValueError(f"window must be (low, high) with low < high, got {window!r}.")
     return ends[0], ends[1]
 
 
-class ScaleToUnitRGBd(MapTransform):
-    """Dictionary form of :func:`to_unit_rgb`.
+def _percentiles(percentiles: Sequence[float]) -> tuple[float, float]:
+    ends = _numbers(percentiles)
+    if len(ends) != 2 or not 0 <= ends[0] < ends[1] <= 100:
+        raise ValueError(f"percentiles must be two ascending numbers in [0, 100], got {percentiles!r}.")
+    return ends[0], ends[1]
 
-    A slice of a volume is scaled by the range of its whole volume, which ``LoadSampled`` leaves in
-    ``meta["intensity_range"]``, so that a slice without structure is not stretched to noise.
 
-    Args:
-        keys: keys of images [C, H, W].
-        window: see :func:`to_unit_rgb`.
-        channels: see :func:`to_unit_rgb`.
-        percentiles: when given, percentiles of the image at hand, which then go before the range in its meta data.
-        nan: see :func:`to_unit_rgb`.
-        allow_missing_keys: pass over keys that are missing.
+def _numbers(values: Any) -> list[float]:
+    """Return a sequence of numbers as floats; nothing where it is none."""
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError):
+        return []
+
+
+def _is_none(value: Any) -> bool:
+    return isinstance(value, str) and value == "none"
+
+
+def _check_nan(nan: str) -> None:
+    if nan not in ("raise", "fill"):
+        raise ValueError(f"nan must be 'raise' or 'fill', got {nan!r}.")
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How images become the input of a network: the arguments of :func:`to_unit_rgb` as one value.
+
+    Weights carry what they were trained with, so that it need not be said again. Sequences become tuples.
+
+    Attributes:
+        window: name of a CT window, (low, high) in the images' units, or ``None``: by type and percentiles.
+        channels: one index or three; ``None``: all of one or three.
+        percentiles: that become 0 and 1 where there is no window.
+        nan: ``"raise"`` or ``"fill"``.
 
     Raises:
-        ValueError: as :func:`to_unit_rgb`; the message names the image.
+        ValueError: as :func:`to_unit_rgb`.
 
     Example:
-        >>> image = torch.tensor([[[0, 51], [102, 255]]], dtype=torch.uint8)
-        >>> ScaleToUnitRGBd("image")({"image": image})["image"][0]
-        tensor([[0.0000, 0.2000],
-                [0.4000, 1.0000]])
+        >>> trained = Intensity(window="lung")
+        >>> trained.given(channels=2).to_dict()
+        {'window': 'lung', 'channels': 2, 'percentiles': [0.5, 99.5], 'nan': 'raise'}
+        >>> trained.given(dtype=np.dtype("uint8")) == Intensity()
+        True
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection = "image",
-        window: str | Sequence[float] | None = None,
-        channels: int | Sequence[int] | None = None,
-        percentiles: tuple[float, float] | None = None,
-        nan: str = "raise",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        if window is not None:
-            _window(window)
-        if nan not in ("raise", "fill"):
-            raise ValueError(f"nan must be 'raise' or 'fill', got {nan!r}.")
-        self.window = window
-        self.channels = channels
-        self.percentiles = percentiles
-        self.nan = nan
+    window: str | tuple[float, float] | None = None
+    channels: int | tuple[int, ...] | None = None
+    percentiles: tuple[float, float] = PERCENTILES
+    nan: str = "raise"
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of ``data`` with the images as float32 [3, H, W] in [0, 1]."""
-        result = dict(data)
-        for key in self.key_iterator(cast(Any, result)):
-            image = result[key]
-            meta = image.meta if isinstance(image, MetaTensor) else {}
-            known = meta.get("intensity_range") if self.percentiles is None else None
-            try:
-                result[key] = to_unit_rgb(
-                    image, self.window, self.channels, self.percentiles or PERCENTILES, self.nan, known
-                )
-            except ValueError as error:
-                name = result.get("name", meta.get("filename_or_obj", key))
-                raise ValueError(f"{key} of {name}: {error}") from error
-        return result
+    def __post_init__(self) -> None:
+        if self.window is not None:
+            limits = _window(self.window)
+            object.__setattr__(self, "window", self.window if isinstance(self.window, str) else limits)
+        if self.channels is not None:
+            chosen = _indices(self.channels)
+            object.__setattr__(self, "channels", tuple(chosen) if len(chosen) == 3 else chosen[0])
+        object.__setattr__(self, "percentiles", _percentiles(self.percentiles))
+        _check_nan(self.nan)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> Intensity:
+        """Return the choice of a dictionary of :meth:`to_dict`; what it lacks, or ``None``, is the default.
+
+        Raises:
+            ValueError: when it is no dictionary, has other keys, or a value cannot be used.
+        """
+        if values is None:
+            return cls()
+        names = [each.name for each in fields(cls)]
+        if not isinstance(values, Mapping) or not set(values) <= set(names):
+            raise ValueError(f"intensity must be a dictionary of {', '.join(names)}, got {values!r}.")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the choice as plain JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def given(
+        self,
+        window: str | Sequence[float] | None = None,
+        channels: int | Sequence[int] | str | None = None,
+        nan: str | None = None,
+        *,
+        dtype: Any = None,
+    ) -> Intensity:
+        """Return the choice for some images: what is given, else this one's.
+
+        Args:
+            window: in place of this one's; ``"none"``: no window.
+            channels: in place of this one's; ``"none"``: all channels.
+            nan: in place of this one's.
+            dtype: type of the images. uint8 is a picture's brightness and no measured value, so this choice's own
+                window does not hold for it; one that is given does.
+        """
+        values: dict[str, Any] = {"window": window, "channels": channels, "nan": nan}
+        changes: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        if dtype is not None and str(dtype).endswith("uint8"):  # of NumPy or of PyTorch
+            changes = {"window": None, **changes}
+        changes = {name: None if _is_none(value) else value for name, value in changes.items()}
+        return replace(self, **changes)
+
+    def volume_range(self, volume: NDArray[Any]) -> NDArray[np.float64] | None:
+        """Return the values of a whole volume that become 0 and 1, for :meth:`prepare` of its slices.
+
+        Args:
+            volume: [I, J, K] or [I, J, K, C], any real type.
+
+        Returns:
+            [1, 2] or [C, 2], (low, high) of each channel in use, zeros for the others; ``None`` with a window, which
+            needs no range.
+
+        Raises:
+            ValueError: when a channel in use has no finite value, or there is no such channel.
+        """
+        if self.window is not None:
+            return None
+        parts = np.moveaxis(volume, -1, 0) if volume.ndim == 4 else volume[None]
+        ranges = np.zeros((len(parts), 2))
+        for index in set(_channel_indices(self.channels, len(parts))):
+            ranges[index] = intensity_range(parts[index], self.percentiles)
+        return ranges
+
+    def prepare(self, image: Tensor | NDArray[Any], value_range: ArrayLike | None = None) -> Tensor:
+        """Return [3, H, W] float32 in [0, 1] of an image [C, H, W], see :func:`to_unit_rgb`.
+
+        Args:
+            image: a picture, or a slice of a volume.
+            value_range: of the whole volume, see :meth:`volume_range`; ``None``: the image's own.
+        """
+        return to_unit_rgb(image, self.window, self.channels, self.percentiles, self.nan, value_range)

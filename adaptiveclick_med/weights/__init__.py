@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adaptiveclick_med.weights.files import load_weights, read_header, read_state, save_weights
+from adaptiveclick_med.weights.files import load_weights, read_header, read_intensity, read_state, save_weights
 from adaptiveclick_med.weights.network import load_network, network_for, start_network
 from adaptiveclick_med.weights.pretrained import MAE_MODELS, initialise_encoder
 from adaptiveclick_med.weights.released import Conversion, convert_released, load_released, network_of
@@ -18,6 +18,7 @@ __all__ = [
     "network_for",
     "network_of",
     "read_header",
+    "read_intensity",
     "read_state",
     "save_weights",
     "start_network",

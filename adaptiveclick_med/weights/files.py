@@ -16,8 +16,9 @@ from torch import Tensor
 
 from adaptiveclick_med._files import replacing
 from adaptiveclick_med.networks import NETWORKS, ClickNetwork
+from adaptiveclick_med.transforms.intensity import Intensity
 
-__all__ = ["has_header", "load_weights", "read_header", "read_state", "save_weights"]
+__all__ = ["has_header", "load_weights", "read_header", "read_intensity", "read_state", "save_weights"]
 
 _HEADER_KEY = "adaptiveclick_med"
 
@@ -68,7 +69,8 @@ def save_weights(
 
     Args:
         path: file to write, ending in ``.safetensors``.
-        network: an ``AdaptiveClick`` or ``SimpleClick``; its constructor arguments go into the header.
+        network: an ``AdaptiveClick`` or ``SimpleClick``; its constructor arguments and its ``intensity`` go into the
+            header.
         training: facts about the training, plain JSON values.
         licence: licence of the weights.
 
@@ -76,7 +78,8 @@ def save_weights(
         The path.
 
     Raises:
-        ValueError: when the suffix is another, or ``training`` is not plain JSON.
+        ValueError: when the suffix is another, ``training`` is not plain JSON, or the network's ``intensity`` is
+            nothing that :class:`~adaptiveclick_med.transforms.Intensity` takes.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -85,6 +88,7 @@ def save_weights(
         "format": 1,
         "network": type(network).__name__,
         "arguments": network.arguments,
+        "intensity": None if network.intensity is None else Intensity.from_dict(network.intensity).to_dict(),
         "training": dict(training or {}),
         "licence": licence,
     }
@@ -111,7 +115,7 @@ def has_header(path: str | Path) -> bool:
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """Return the JSON header of a file of :func:`save_weights`: network, arguments, training, licence.
+    """Return the JSON header of a file of :func:`save_weights`: network, arguments, intensity, training, licence.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -137,6 +141,30 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return header
 
 
+def read_intensity(path: str | Path | None) -> dict[str, Any] | None:
+    """Return how the images of a file's training became [0, 1], without reading its tensors.
+
+    Args:
+        path: a file for :func:`adaptiveclick_med.weights.load_network`.
+
+    Returns:
+        Plain values for :meth:`adaptiveclick_med.transforms.Intensity.from_dict`; ``None`` where there is no file, or
+        it does not tell.
+
+    Raises:
+        ValueError: when what it tells cannot be used.
+    """
+    return _intensity(path, read_header(path)) if path and has_header(path) else None
+
+
+def _intensity(path: str | Path, header: Mapping[str, Any]) -> dict[str, Any] | None:
+    found = header.get("intensity")
+    try:
+        return None if found is None else Intensity.from_dict(found).to_dict()
+    except ValueError as error:
+        raise ValueError(f"The intensity in {path} cannot be used: {error}") from error
+
+
 def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> ClickNetwork:
     """Build the network that a file of :func:`save_weights` describes and fill it.
 
@@ -145,7 +173,7 @@ def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Cli
         device: where the network shall live.
 
     Returns:
-        The network in evaluation mode.
+        The network in evaluation mode, with its ``intensity``; ``None`` where the file does not tell it.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -156,6 +184,7 @@ def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Cli
         network = NETWORKS[header["network"]](**header["arguments"])
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"The arguments in {path} do not build a {header['network']}: {error}") from error
+    network.intensity = _intensity(path, header)
     state: dict[str, Tensor] = read_state(path)
     try:
         network.load_state_dict(state)

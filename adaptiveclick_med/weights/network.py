@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from adaptiveclick_med.networks import NETWORKS, ClickNetwork, build_network
+from adaptiveclick_med.transforms.intensity import Intensity
 from adaptiveclick_med.weights.files import has_header, load_weights
 from adaptiveclick_med.weights.pretrained import initialise_encoder
 from adaptiveclick_med.weights.released import load_released
@@ -65,9 +66,11 @@ def start_network(
     pretrained_encoder: str | Path | None = None,
     initial_weights: str | Path | None = None,
     network_arguments: Mapping[str, Any] | None = None,
+    intensity_window: str | Sequence[float] | None = None,
+    channels: int | Sequence[int] | str | None = None,
     seed: int = 0,
 ) -> ClickNetwork:
-    """Build the network that a training starts from.
+    """Build the network that a training starts from; its ``intensity`` tells how to scale the training's images.
 
     Args:
         name: ``"AdaptiveClick"`` or ``"SimpleClick"``.
@@ -78,11 +81,14 @@ def start_network(
             ``preset``, ``pretrained_encoder`` and ``network_arguments`` are not used then.
         network_arguments: constructor arguments that replace the preset's, for example ``{"num_queries": 20}``;
             ``None``: none. ``image_size`` is not among them, it has an argument of its own.
+        intensity_window: window of the training's images, see :func:`adaptiveclick_med.transforms.to_unit_rgb`;
+            ``None``: as ``initial_weights`` were trained; ``"none"``: no window even so.
+        channels: their channels, likewise.
         seed: of the fresh weights. PyTorch's own random state stays as it was.
 
     Raises:
         FileNotFoundError: when a file does not exist.
-        ValueError: when a name or a constructor argument is unknown, or a file cannot be used.
+        ValueError: when a name, a constructor argument or a window is unknown, or a file cannot be used.
 
     Example:
         >>> network = start_network("AdaptiveClick", "nano", network_arguments={"num_queries": 5})
@@ -90,11 +96,16 @@ def start_network(
         5
     """
     if initial_weights:
-        return load_network(initial_weights).train()
+        network = load_network(initial_weights).train()
+        intensity = Intensity.from_dict(network.intensity).given(intensity_window, channels)
+        network.intensity = intensity.to_dict()
+        return network
+    intensity = Intensity().given(intensity_window, channels)
     arguments = _checked_arguments(name, network_arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network(name, preset, image_size=image_size, **arguments)
+    network.intensity = intensity.to_dict()
     return initialise_encoder(network, pretrained_encoder)
 
 

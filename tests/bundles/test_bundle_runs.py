@@ -15,13 +15,14 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from adaptiveclick_med.clicks import click_maps
 from adaptiveclick_med.data.geometry import slice_plane
 from adaptiveclick_med.evaluation import evaluate_source
 from adaptiveclick_med.networks import AdaptiveClick, SimpleClick
+from adaptiveclick_med.transforms import LoadSampled
 from adaptiveclick_med.weights import load_weights, read_header, save_weights, start_network
 
 Run = Callable[..., None]
@@ -269,6 +270,34 @@ def test_inference_with_weights_and_the_protocol(tmp_path: Path, scans: Path, ru
     assert filled.dtype == np.uint8
     assert filled[:, :, 4].all()
     assert filled.sum() == filled[:, :, 4].size
+
+
+def test_the_intensity_of_a_training_goes_with_its_weights(
+    configs: Path, tmp_path: Path, run_bundle: Run, small: dict[str, Any], scans: Path
+) -> None:
+    run_bundle("run", "train.json", tmp_path / "a", **small, intensity_window=[0, 500], channels=0)
+    weights = tmp_path / "a" / "models" / "model.safetensors"
+    intensity = {"window": [0.0, 500.0], "channels": 0, "percentiles": [0.5, 99.5], "nan": "raise"}
+    assert load_weights(weights).intensity == intensity
+
+    (scans / "clicks.json").write_text(json.dumps([{"image": "scan.nii.gz", "slice": 4, "clicks": [[5, 6, True]]}]))
+    stored = np.asarray(nibabel.load(scans / "scan.nii.gz").dataobj)[:, :, 4]  # type: ignore[attr-defined]
+    for given, low, high in (({}, 0, 500), ({"intensity_window": [100, 200]}, 100, 200)):
+        parser = ConfigParser(json.loads((configs / "inference.json").read_text()))
+        parser.update({"weights": str(weights), "dataset_dir": str(scans), **given})
+        image = parser.get_parsed_content("dataset")[0]["image"]
+        expected = np.sort(np.clip((stored - float(low)) / (high - low), 0, 1).ravel())
+        np.testing.assert_allclose(np.sort(np.asarray(image[1]).ravel()), expected, atol=1e-6)
+
+    for given, window in (({}, [0.0, 500.0]), ({"intensity_window": "none"}, None)):
+        parser = ConfigParser(json.loads((configs / "train.json").read_text()))
+        parser.update({**small, "initial_weights": str(weights), **given})
+        assert parser.get_parsed_content("network_def").intensity == {**intensity, "window": window}
+        image = parser.get_parsed_content("validate::dataset")[0]["image"]
+        volume = parser.get_parsed_content("validate::dataset").data[0]["image"]
+        low, high = window or np.percentile(volume, (0.5, 99.5))
+        raw = np.asarray(LoadSampled()(parser.get_parsed_content("validate::dataset").data[0])["image"])
+        np.testing.assert_allclose(np.asarray(image[1]), np.clip((raw[0] - low) / (high - low), 0, 1), atol=1e-5)
 
 
 def test_two_objects_of_one_picture_give_two_masks(tmp_path: Path, scans: Path, run_bundle: Run) -> None:

@@ -18,6 +18,7 @@ from adaptiveclick_med.weights import load_weights, read_header
 
 def test_best_weights_are_written_only_for_the_best_epoch(tmp_path: Path) -> None:
     network = AdaptiveClick.from_preset("nano", image_size=32, depth=4)
+    network.intensity = {"window": "lung"}
     handler = BestWeights(network, tmp_path, facts={"dataset": "phantoms"}, licence="Apache-2.0")
     engine: Any = SimpleNamespace(
         state=SimpleNamespace(epoch=2, best_metric_epoch=1, rank=0, metrics={"NoC@90": 3.5, "curve": [1.0]})
@@ -29,6 +30,7 @@ def test_best_weights_are_written_only_for_the_best_epoch(tmp_path: Path) -> Non
     header = read_header(tmp_path / "model.safetensors")
     assert header["training"] == {"dataset": "phantoms", "epoch": 2, "validation": {"NoC@90": 3.5}}
     assert header["licence"] == "Apache-2.0"
+    assert header["intensity"]["window"] == "lung"
     state = torch.load(tmp_path / "model.pt", weights_only=True)
     loaded = load_weights(tmp_path / "model.safetensors").state_dict()
     for name, tensor in network.state_dict().items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ from PIL import Image
 
 from adaptiveclick_med.baselines import DiskSession
 from adaptiveclick_med.data import DataSetError
-from adaptiveclick_med.evaluation import evaluate_dataset, evaluate_source, mean_object_area, open_source
+from adaptiveclick_med.evaluation import (
+    DataSetChoice,
+    Method,
+    evaluate_dataset,
+    evaluate_source,
+    mean_object_area,
+    open_source,
+)
 from adaptiveclick_med.inference import InteractiveSession
 from adaptiveclick_med.networks import AdaptiveClickOutput
 from adaptiveclick_med.weights import load_network, save_weights, start_network
@@ -163,3 +171,16 @@ class TestErrors:
         found = evaluate(tmp_path, method="disk", on_error="skip")
         assert {item.name for item in found.objects} == {"case_0#1", "case_0#2"}
         assert "case_1.png" in caplog.text
+
+
+def test_a_training_with_another_window_is_told(picture_folder: Path, tmp_path: Path, caplog: Any) -> None:
+    network = start_network("SimpleClick", "nano", image_size=64, intensity_window="lung")
+    method = Method.create(weights=save_weights(tmp_path / "w.safetensors", network))
+    choice = DataSetChoice("folder", str(picture_folder))
+    method.session(choice)
+    assert caplog.messages == [
+        "The weights were trained with intensity_window lung, but folder is evaluated without; pass "
+        "--intensity_window to have the same."
+    ]
+    method.session(replace(choice, intensity_window="bone"))
+    assert len(caplog.messages) == 1

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
 
-from adaptiveclick_med.transforms.intensity import CT_WINDOWS, ScaleToUnitRGBd, intensity_range, to_unit_rgb
+from adaptiveclick_med.transforms.intensity import CT_WINDOWS, Intensity, intensity_range, to_unit_rgb
 
 
 def test_uint8_is_divided_by_255() -> None:
@@ -126,6 +127,11 @@ def test_nan_and_infinity() -> None:
         ({"image": torch.zeros(1, 2, 2), "window": (1, 2, 3)}, "low, high"),
         ({"image": torch.zeros(1, 2, 2), "nan": "zero"}, "'raise' or 'fill'"),
         ({"image": torch.full((1, 2, 2), 7.0), "percentiles": (99, 1)}, "ascending"),
+        ({"image": torch.full((1, 2, 2), 7.0), "percentiles": (99,)}, "ascending"),
+        ({"image": torch.zeros(1, 2, 2), "window": 5}, r"window must be \(low, high\) with low < high, got 5"),
+        ({"image": torch.zeros(1, 2, 2), "window": (0, float("inf"))}, "low < high"),
+        ({"image": torch.zeros(1, 2, 2), "channels": 1.5}, "one index or three, from 0 to 0, got 1.5"),
+        ({"image": torch.zeros(1, 2, 2), "channels": "red"}, "one index or three, from 0 to 0, got 'red'"),
     ],
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:
@@ -133,25 +139,93 @@ def test_bad_arguments(arguments: dict, message: str) -> None:
         to_unit_rgb(**arguments)
 
 
-def test_transform_uses_the_range_of_the_volume_and_keeps_meta() -> None:
-    meta = {"intensity_range": torch.tensor([[0.0, 100.0]]), "filename_or_obj": "a.nii"}
-    image = MetaTensor(
-        torch.tensor([[[0.0, 0.5], [1.0, 0.25]]]), affine=torch.diag(torch.tensor([2.0, 3, 4, 1])), meta=meta
+class TestIntensity:
+    @pytest.mark.parametrize(
+        ("choice", "values"),
+        [
+            (Intensity(), {"window": None, "channels": None, "percentiles": [0.5, 99.5], "nan": "raise"}),
+            (
+                Intensity("lung", 2, (1, 99), "fill"),
+                {"window": "lung", "channels": 2, "percentiles": [1.0, 99.0], "nan": "fill"},
+            ),
+            (
+                Intensity([np.float32(-10), 30], np.array([2, 1, 0])),  # type: ignore[arg-type]
+                {"window": [-10.0, 30.0], "channels": [2, 1, 0], "percentiles": [0.5, 99.5], "nan": "raise"},
+            ),
+        ],
     )
-    result = ScaleToUnitRGBd("image")({"image": image, "name": "a"})
-    assert result["image"].flatten().tolist()[:4] == pytest.approx([0.0, 0.005, 0.01, 0.0025])
-    assert torch.equal(result["image"].affine, image.affine) and result["image"].meta["filename_or_obj"] == "a.nii"
-    assert image.max() == 1
-    own = ScaleToUnitRGBd("image", percentiles=(0, 100))({"image": image})["image"]
-    assert own.flatten().tolist()[:4] == [0.0, 0.5, 1.0, 0.25]
-    assert ScaleToUnitRGBd("image", window=(0, 0.5))({"image": image})["image"].max() == 1
+    def test_as_plain_values_and_back(self, choice: Intensity, values: dict) -> None:
+        assert choice.to_dict() == values
+        assert Intensity.from_dict(json.loads(json.dumps(values))) == choice
+        assert hash(Intensity.from_dict(values)) == hash(choice)
 
+    def test_what_is_missing_is_the_default(self) -> None:
+        assert Intensity.from_dict(None) == Intensity.from_dict({}) == Intensity()
+        assert Intensity.from_dict({"window": "bone"}) == Intensity(window="bone")
 
-def test_transform_errors_name_the_image() -> None:
-    with pytest.raises(ValueError, match="image of case_7/axial_003: image has 2 channels"):
-        ScaleToUnitRGBd("image")({"image": torch.zeros(2, 4, 4), "name": "case_7/axial_003"})
-    with pytest.raises(ValueError, match="window"):
-        ScaleToUnitRGBd("image", window="heart")
-    with pytest.raises(KeyError):
-        ScaleToUnitRGBd("image")({})
-    assert ScaleToUnitRGBd("image", allow_missing_keys=True)({"name": "a"}) == {"name": "a"}
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"window": "heart"}, "window must be one of abdomen, bone, brain"),
+            ({"window": [5, 5]}, "low < high"),
+            ({"window": [0, None]}, "low < high"),
+            ({"window": 3}, "low < high, got 3"),
+            ({"channels": [0, 1]}, r"channels must be one index or three, got \[0, 1\]"),
+            ({"channels": -1}, "channels must be one index or three, got -1"),
+            ({"channels": "none"}, "channels must be one index or three, got 'none'"),
+            ({"percentiles": [99, 1]}, "percentiles must be two ascending numbers"),
+            ({"percentiles": None}, "percentiles must be two ascending numbers"),
+            ({"nan": "zero"}, "'raise' or 'fill'"),
+            ({"widow": "lung"}, "intensity must be a dictionary of window, channels, percentiles, nan"),
+            ("lung", "intensity must be a dictionary"),
+        ],
+    )
+    def test_values_that_cannot_be_used(self, values: object, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            Intensity.from_dict(values)  # type: ignore[arg-type]
+
+    def test_what_is_given_goes_before(self) -> None:
+        trained = Intensity("lung", (2, 1, 0), (1, 99))
+        assert trained.given() == trained
+        assert trained.given((0, 5), 1, "fill") == Intensity((0, 5), 1, (1, 99), "fill")
+        assert trained.given("none") == Intensity(None, (2, 1, 0), (1, 99))
+        assert trained.given(channels="none") == Intensity("lung", None, (1, 99))
+        with pytest.raises(ValueError, match="window must be one of"):
+            trained.given("heart")
+
+    @pytest.mark.parametrize("dtype", [torch.uint8, np.dtype(np.uint8)])
+    def test_the_own_window_does_not_hold_for_pictures(self, dtype: object) -> None:
+        trained = Intensity("lung", 1)
+        assert trained.given(dtype=dtype) == Intensity(None, 1)
+        assert trained.given("bone", dtype=dtype) == Intensity("bone", 1)
+
+    @pytest.mark.parametrize("dtype", [torch.int16, torch.float32, np.dtype(np.uint16), np.dtype(np.int8)])
+    def test_it_holds_for_other_types(self, dtype: object) -> None:
+        assert Intensity("lung").given(dtype=dtype) == Intensity("lung")
+
+    def test_slices_by_the_range_of_their_volume(self) -> None:
+        volume = np.zeros((2, 2, 2), np.int16)
+        volume[..., 1] = [[0, 50], [100, 200]]
+        choice = Intensity(percentiles=(0, 100))
+        known = choice.volume_range(volume)
+        assert known is not None and known.tolist() == [[0, 200]]
+        assert choice.prepare(volume[None, ..., 1], known)[2].tolist() == [[0.0, 0.25], [0.5, 1.0]]
+        assert choice.prepare(volume[None, ..., 0], known).max() == 0
+        brain = Intensity("brain")
+        assert brain.volume_range(volume) is None
+        assert brain.prepare(volume[None, ..., 1])[0].tolist() == [[0.0, 0.625], [1.0, 1.0]]
+
+    def test_only_the_channels_in_use_need_a_range(self) -> None:
+        volume = np.full((2, 2, 3, 4), np.nan, np.float32)
+        volume[..., 2] = np.arange(12).reshape(2, 2, 3)
+        choice = Intensity(channels=2, percentiles=(0, 100))
+        known = choice.volume_range(volume)
+        assert known is not None and known.tolist() == [[0, 0], [0, 0], [0, 11], [0, 0]]
+        prepared = choice.prepare(np.moveaxis(volume[:, :, 1], -1, 0), known)
+        assert prepared[0].numpy() == pytest.approx(np.array([[1, 4], [7, 10]]) / 11)
+        with pytest.raises(ValueError, match="image has 4 channels"):
+            Intensity().volume_range(volume)
+        with pytest.raises(ValueError, match="no finite value"):
+            Intensity(channels=0).volume_range(volume)
+        with pytest.raises(ValueError, match="from 0 to 3, got 4"):
+            Intensity(channels=4).volume_range(volume)

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from adaptiveclick_med.networks import AdaptiveClick, SimpleClick
-from adaptiveclick_med.weights import load_weights, read_header, read_state, save_weights
+from adaptiveclick_med.weights import load_weights, read_header, read_intensity, read_state, save_weights
 from adaptiveclick_med.weights.files import has_header
 
 SMALL = {"patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2, "pyramid_channels": (8, 8, 8, 8)}
@@ -74,6 +74,7 @@ class TestRoundTrip:
             "format": 1,
             "network": "SimpleClick",
             "arguments": json.loads(json.dumps(network.arguments)),
+            "intensity": None,
             "training": facts,
             "licence": "Apache-2.0",
         }
@@ -86,6 +87,47 @@ class TestRoundTrip:
         state = read_state(save_weights(tmp_path / "w.safetensors", network))
         assert state.keys() == network.state_dict().keys()
         assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
+
+
+class TestIntensity:
+    CHOICE = {"window": [-10.0, 30.0], "channels": [2, 1, 0], "percentiles": [0.5, 99.5], "nan": "raise"}  # noqa: RUF012
+
+    def test_it_travels_with_the_weights(self, tmp_path):
+        network = make()
+        assert network.intensity is None
+        network.intensity = {"window": (-10, 30), "channels": (2, 1, 0)}
+        path = save_weights(tmp_path / "w.safetensors", network)
+        assert read_header(path)["intensity"] == self.CHOICE
+        loaded = load_weights(path)
+        assert loaded.intensity == read_intensity(path) == self.CHOICE
+        assert read_header(save_weights(tmp_path / "again.safetensors", loaded)) == read_header(path)
+
+    def test_files_that_do_not_tell_it_give_none(self, tmp_path):
+        network = make()
+        header = {"format": 1, "network": "SimpleClick", "arguments": network.arguments}
+        old = with_header(tmp_path / "old.safetensors", json.dumps(header), **network.state_dict())
+        new = save_weights(tmp_path / "new.safetensors", network)
+        assert load_weights(old).intensity is load_weights(new).intensity is None
+        torch.save(network.state_dict(), tmp_path / "released.pth")
+        for path in (old, new, tmp_path / "released.pth", tmp_path / "missing.safetensors", None, ""):
+            assert read_intensity(path) is None
+
+    @pytest.mark.parametrize("intensity", [{"window": "heart"}, {"widow": 1}, "lung", 3, [], {"channels": [1, 2]}])
+    def test_damaged(self, tmp_path, intensity):
+        network = make()
+        header = {"network": "SimpleClick", "arguments": network.arguments, "intensity": intensity}
+        path = with_header(tmp_path / "h.safetensors", json.dumps(header), **network.state_dict())
+        with pytest.raises(ValueError, match=r"The intensity in .*h\.safetensors cannot be used: "):
+            load_weights(path)
+        with pytest.raises(ValueError, match=r"The intensity in .*h\.safetensors cannot be used: "):
+            read_intensity(path)
+
+    def test_what_cannot_be_used_is_not_written(self, tmp_path):
+        network = make()
+        network.intensity = {"window": "heart"}
+        with pytest.raises(ValueError, match="window must be one of abdomen"):
+            save_weights(tmp_path / "w.safetensors", network)
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestSave:

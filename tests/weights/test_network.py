@@ -103,6 +103,37 @@ def test_from_a_file_for_training(tmp_path, network):
     assert started.training
 
 
+DEFAULT = {"window": None, "channels": None, "percentiles": [0.5, 99.5], "nan": "raise"}
+
+
+def test_a_fresh_network_is_told_how_its_images_are_scaled():
+    options = {"image_size": 32}
+    assert start_network("SimpleClick", "nano", **options).intensity == DEFAULT
+    told = start_network("SimpleClick", "nano", intensity_window=(0, 80), channels=[2, 1, 0], **options)
+    assert told.intensity == {**DEFAULT, "window": [0.0, 80.0], "channels": [2, 1, 0]}
+    with pytest.raises(ValueError, match="window must be one of abdomen"):
+        start_network("SimpleClick", "nano", intensity_window="heart", **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "changed"),
+    [
+        ({}, {}),
+        ({"intensity_window": "bone"}, {"window": "bone"}),
+        ({"channels": 0}, {"channels": 0}),
+        ({"intensity_window": "none", "channels": "none"}, {"window": None, "channels": None}),
+    ],
+)
+def test_initial_weights_carry_it_on_unless_something_is_given(tmp_path, network, given, changed):
+    first = start_network("SimpleClick", "nano", image_size=32, intensity_window="lung", channels=3)
+    path = save_weights(tmp_path / "w.safetensors", first)
+    trained = {**DEFAULT, "window": "lung", "channels": 3}
+    assert load_network(path).intensity == trained
+    assert start_network(initial_weights=path, **given).intensity == {**trained, **changed}
+    unknown = save_weights(tmp_path / "unknown.safetensors", network)
+    assert start_network(initial_weights=unknown).intensity == DEFAULT
+
+
 def test_a_pretrained_encoder(tmp_path):
     from timm.models.vision_transformer import VisionTransformer
 
