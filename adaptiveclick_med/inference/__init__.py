@@ -6,6 +6,25 @@ from adaptiveclick_med.inference.crop import CropBox, ZoomIn
 from adaptiveclick_med.inference.lockstep import click_together
 from adaptiveclick_med.inference.prediction import Candidate, Prediction
 from adaptiveclick_med.inference.predictor import ClickPredictor
+from adaptiveclick_med.inference.propagation import Propagation, Stop, StopRule
 from adaptiveclick_med.inference.session import InteractiveSession
+from adaptiveclick_med.inference.state import SessionState
+from adaptiveclick_med.inference.volume import VolumeSession
+from adaptiveclick_med.inference.volume_object import SlicePrediction, VolumeClick
 
-__all__ = ["Candidate", "ClickPredictor", "CropBox", "InteractiveSession", "Prediction", "ZoomIn", "click_together"]
+__all__ = [
+    "Candidate",
+    "ClickPredictor",
+    "CropBox",
+    "InteractiveSession",
+    "Prediction",
+    "Propagation",
+    "SessionState",
+    "SlicePrediction",
+    "Stop",
+    "StopRule",
+    "VolumeClick",
+    "VolumeSession",
+    "ZoomIn",
+    "click_together",
+]

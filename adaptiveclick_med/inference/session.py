@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -17,38 +18,12 @@ from adaptiveclick_med.clicks import Click, Clicks, points_tensor
 from adaptiveclick_med.inference.crop import CropBox, ZoomIn
 from adaptiveclick_med.inference.prediction import Candidate, Prediction
 from adaptiveclick_med.inference.predictor import ClickPredictor
+from adaptiveclick_med.inference.state import Question, SessionState
 from adaptiveclick_med.networks import AdaptiveClickOutput, ClickNetwork
 from adaptiveclick_med.networks.click_network import as_size
 from adaptiveclick_med.transforms.intensity import to_unit_rgb
 
-__all__ = ["InteractiveSession", "Question"]
-
-
-@dataclass(frozen=True)
-class _State:
-    """What one click left behind, so that it can be undone."""
-
-    clicks: Clicks
-    box: CropBox | None
-    probability: Tensor | None
-    prediction: Prediction | None
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a session asks of the network after a click.
-
-    Attributes:
-        clicks: all clicks with the newest, in image pixels.
-        box: the part of the image that the network sees.
-        frame: [1, 4, h, w], that part and the previous mask.
-        moved: the clicks in pixels of the frame.
-    """
-
-    clicks: Clicks
-    box: CropBox
-    frame: Tensor
-    moved: Clicks
+__all__ = ["InteractiveSession"]
 
 
 class InteractiveSession:
@@ -105,8 +80,8 @@ class InteractiveSession:
         self.threshold = threshold
         self.max_clicks = max_clicks
         self._image: Tensor | None = None
-        self._state = self._start = _State(Clicks(), None, None, None)
-        self._history: deque[_State] = deque(maxlen=undo_limit)
+        self._state = SessionState(Clicks())
+        self._history: deque[SessionState] = deque(maxlen=undo_limit)
 
     @property
     def clicks(self) -> Clicks:
@@ -117,6 +92,26 @@ class InteractiveSession:
     def prediction(self) -> Prediction | None:
         """The answer to the newest click, ``None`` before the first."""
         return self._state.prediction
+
+    @property
+    def state(self) -> SessionState:
+        """What is known of the object now, for :meth:`restore`."""
+        return self._state
+
+    def restore(self, state: SessionState) -> None:
+        """Go on from a state that this session, or one with the same network, options and image, had before.
+
+        Nothing can be undone then.
+
+        Raises:
+            RuntimeError: when no image was set.
+            ValueError: when the state belongs to an image of another size.
+        """
+        size = self.size
+        if state.probability is not None and tuple(state.probability.shape) != size:
+            raise ValueError(f"state must belong to an image of {list(size)}, got {list(state.probability.shape)}.")
+        self._history.clear()
+        self._state = state
 
     @property
     def size(self) -> tuple[int, int]:
@@ -163,24 +158,28 @@ class InteractiveSession:
         self._image = torch.as_tensor(unit)[None].to(self.predictor.device)
         self._begin(None)
 
-    def set_mask(self, mask: ArrayLike | Tensor) -> None:
+    def set_mask(self, mask: ArrayLike | Tensor, clicks: Iterable[Click] = ()) -> None:
         """Start from an existing mask, to correct it; earlier clicks are forgotten.
 
         Args:
             mask: [H, W] boolean, or probabilities in [0, 1].
+            clicks: clicks that the network shall know of from the start, in image pixels.
 
         Raises:
             RuntimeError: when no image was set.
-            ValueError: when the mask is of another size or holds values outside [0, 1].
+            ValueError: when the mask is of another size or holds values outside [0, 1], or a click lies outside the
+                image. The session stays as it was.
         """
-        size = self.size
+        size, given = self.size, Clicks(clicks)
+        for click in given:
+            self._require_inside(click)
         values = mask.detach().float().cpu() if isinstance(mask, Tensor) else mask
         probability = torch.from_numpy(np.array(values, dtype=np.float32))
         if tuple(probability.shape) != size:
             raise ValueError(f"mask must be of the image's size {list(size)}, got {list(probability.shape)}.")
         if not bool(((probability >= 0) & (probability <= 1)).all()):
             raise ValueError("mask must be boolean or hold probabilities in [0, 1].")
-        self._begin(probability.to(self.predictor.device))
+        self._begin(probability.to(self.predictor.device), given)
 
     def click(self, row: float, column: float, positive: bool = True) -> Prediction:
         """Add a click and predict.
@@ -209,7 +208,7 @@ class InteractiveSession:
         twin = copy(self)
         twin._image = self._image if keep_image else None
         twin._history = deque(maxlen=self._history.maxlen)
-        twin._state = twin._start = _State(Clicks(), None, None, None)
+        twin._state = SessionState(Clicks())
         return twin
 
     def ask(self, click: Click) -> Question:
@@ -223,15 +222,11 @@ class InteractiveSession:
             RuntimeError: when no image was set.
         """
         image, (height, width) = self._require_image(), self.size
-        if not (0 <= click.row <= height - 1 and 0 <= click.column <= width - 1):
-            raise ValueError(
-                f"The click ({click.row}, {click.column}) lies outside the image: rows go from 0 to {height - 1}, "
-                f"columns from 0 to {width - 1}."
-            )
+        self._require_inside(click)
         old = self._state
         if len(old.clicks) >= self.max_clicks:
             raise ValueError(f"There are already max_clicks = {self.max_clicks} clicks on this object.")
-        if not click.positive and not old.clicks.positive and self._start.probability is None:
+        if not click.positive and not old.clicks.positive and (old.start or old).probability is None:
             raise ValueError(
                 "There is no positive click: the first click must be on the object, unless a mask was set."
             )
@@ -254,12 +249,34 @@ class InteractiveSession:
         """
         probability = _to_image(self.zoom_in, logits.sigmoid(), question.box, self.size)[0, 0]
         prediction = self._prediction(probability, candidates, question.box)
-        self._history.append(self._state)
-        self._state = _State(question.clicks, question.box, probability, prediction)
+        self._step(SessionState(question.clicks, question.box, probability, prediction))
+        return prediction
+
+    def choose(self, rank: int) -> Prediction:
+        """Take one of the newest prediction's candidates in the place of its mask; later clicks go on from it.
+
+        Args:
+            rank: place among ``prediction.candidates``, 0 is the most confident.
+
+        Returns:
+            The candidate as a prediction, with the same candidates. :meth:`undo` takes the choice back.
+
+        Raises:
+            ValueError: when there is no such candidate.
+        """
+        newest = self._state.prediction
+        ranked = [] if newest is None else newest.candidates
+        if not isinstance(rank, Integral) or not 0 <= rank < len(ranked):
+            allowed = f"a number from 0 to {len(ranked) - 1}" if ranked else "left out: there are no candidates"
+            raise ValueError(f"rank must be {allowed}, got {rank!r}.")
+        chosen = ranked[int(rank)]
+        prediction = Prediction(chosen.mask.copy(), chosen.probability.copy(), lambda: ranked)
+        probability = torch.tensor(chosen.probability, device=self.predictor.device)
+        self._step(SessionState(self._state.clicks, self._state.box, probability, prediction))
         return prediction
 
     def undo(self) -> Prediction | None:
-        """Take the newest click back.
+        """Take the newest click, or the newest choice of a candidate, back.
 
         Returns:
             The prediction before that click, ``None`` when it was the first.
@@ -275,17 +292,29 @@ class InteractiveSession:
     def reset(self) -> None:
         """Forget all clicks; the image, and a mask that was set, stay."""
         self._history.clear()
-        self._state = self._start
+        self._state = self._state.start or self._state
 
-    def _begin(self, probability: Tensor | None) -> None:
+    def _begin(self, probability: Tensor | None, clicks: Clicks | None = None) -> None:
         prediction = None if probability is None else self._prediction(probability, None, None)
-        self._start = _State(Clicks(), None, probability, prediction)
-        self.reset()
+        self._history.clear()
+        self._state = SessionState(clicks or Clicks(), None, probability, prediction)
+
+    def _step(self, state: SessionState) -> None:
+        self._history.append(self._state)
+        self._state = replace(state, start=self._state.start or self._state)
 
     def _require_image(self) -> Tensor:
         if self._image is None:
             raise RuntimeError("No image was set; call set_image first.")
         return self._image
+
+    def _require_inside(self, click: Click) -> None:
+        height, width = self.size
+        if not (0 <= click.row <= height - 1 and 0 <= click.column <= width - 1):
+            raise ValueError(
+                f"The click ({click.row}, {click.column}) lies outside the image: rows go from 0 to {height - 1}, "
+                f"columns from 0 to {width - 1}."
+            )
 
     def _prediction(
         self, probability: Tensor, candidates: AdaptiveClickOutput | None, box: CropBox | None
