@@ -11,6 +11,8 @@ from adaptiveclick_med.cli.datasets import datasets
 from adaptiveclick_med.cli.demo import demo
 from adaptiveclick_med.cli.evaluate import evaluate
 from adaptiveclick_med.cli.profile import profile
+from adaptiveclick_med.cli.segment import segment
+from adaptiveclick_med.cli.serve import serve
 from adaptiveclick_med.cli.weights import convert_weights
 
 __all__ = ["app", "main"]
@@ -27,6 +29,8 @@ app.command("compare")(compare)
 app.command("convert-weights")(convert_weights)
 app.command("demo")(demo)
 app.command("profile")(profile)
+app.command("serve")(serve)
+app.command("segment")(segment)
 app.add_typer(datasets)
 
 

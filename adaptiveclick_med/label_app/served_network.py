@@ -1,0 +1,133 @@
+"""The network in use: read again when its file changes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from adaptiveclick_med.evaluation.method import usable_device
+from adaptiveclick_med.label_app.problems import problem
+from adaptiveclick_med.label_app.serving_options import ServingOptions
+from adaptiveclick_med.networks import ClickNetwork
+from adaptiveclick_med.weights import load_network, save_weights, start_network
+
+__all__ = ["LoadedNetwork", "ServedNetwork"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network and the file that it came from.
+
+    Attributes:
+        network: in evaluation mode.
+        version: tells one state of the file from another.
+        stopwatch: how long the current thread was in the network.
+    """
+
+    network: ClickNetwork
+    version: tuple[int, int]
+    stopwatch: Stopwatch
+
+
+class Stopwatch:
+    """Adds up, for each thread on its own, the seconds spent in a network."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    @property
+    def seconds(self) -> float:
+        """Of the current thread, since it started."""
+        return float(getattr(self._local, "seconds", 0.0))
+
+    def watch(self, network: ClickNetwork) -> None:
+        """Measure all predictions of a network from now on."""
+        predict = network.predict
+
+        def measured(*args: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                output = predict(*args, **options)
+                if output.logits.is_cuda:
+                    torch.cuda.synchronize(output.logits.device)
+                return output
+            finally:
+                self._local.seconds = self.seconds + time.perf_counter() - start
+
+        network.predict = measured  # type: ignore[method-assign]
+
+
+class ServedNetwork:
+    """Gives the network of the weight file as it is now.
+
+    Args:
+        options: tells file, preset and device.
+
+    Raises:
+        ValueError: when there is no weight file and no preset, the file cannot be used, or the device does not work.
+    """
+
+    def __init__(self, options: ServingOptions) -> None:
+        self.path = options.weight_file
+        self.device = usable_device(options.device)
+        self._lock = threading.Lock()
+        self._loaded: LoadedNetwork | None = None
+        self._refused: tuple[tuple[int, int] | None, str] | None = None
+        if not self.path.is_file():
+            if options.preset is None or options.weights is not None:
+                raise ValueError(
+                    f"There is no weight file {self.path}: pass one with --weights FILE (MONAI Label: --conf weights "
+                    "FILE), or an untrained network to begin with by --preset nano|tiny|small|base|large|huge."
+                )
+            logger.warning("The network is untrained (preset %s): it is written to %s.", options.preset, self.path)
+            save_weights(self.path, start_network("AdaptiveClick", options.preset), licence="Apache-2.0")
+
+    def check(self) -> None:
+        """Load the network now, so that the first click does not wait for it.
+
+        Raises:
+            ValueError: when the file cannot be used.
+        """
+        with self._lock:
+            self._loaded = self._load(self._version())
+
+    def current(self) -> LoadedNetwork:
+        """Return the network.
+
+        Raises:
+            HTTPException: 409 when the weight file is missing or cannot be used.
+        """
+        with self._lock:
+            try:
+                version = self._version()
+            except OSError:
+                raise problem(409, f"The weight file {self.path.name} is missing on the server.") from None
+            if self._loaded is not None and self._loaded.version == version:
+                return self._loaded
+            if self._refused is None or self._refused[0] != version:
+                try:
+                    self._loaded, self._refused = self._load(version), None
+                    return self._loaded
+                except (ValueError, OSError, MemoryError) as error:
+                    self._refused = (version, str(error) or type(error).__name__)
+                    logger.error("The weights cannot be used: %s", error)
+            raise problem(409, f"The weights of the server cannot be used until they are replaced: {self._refused[1]}")
+
+    def _load(self, version: tuple[int, int]) -> LoadedNetwork:
+        start = time.perf_counter()
+        network = load_network(self.path, device=self.device)
+        stopwatch = Stopwatch()
+        stopwatch.watch(network)
+        logger.info("Loaded %s in %.1f s.", self.path, time.perf_counter() - start)
+        return LoadedNetwork(network, version, stopwatch)
+
+    def _version(self) -> tuple[int, int]:
+        status = self.path.stat()
+        return status.st_mtime_ns, status.st_size

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adaptiveclick_med.data.files import read_volume
+from adaptiveclick_med.label_app.served_network import ServedNetwork
+from adaptiveclick_med.label_app.serving_options import ServingOptions
+from adaptiveclick_med.weights import save_weights, start_network
+from tests.label_app.conftest import Server
+
+
+def test_new_weights_are_used_and_damaged_ones_refused(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    weights = save_weights(tmp_path / "mine.safetensors", start_network("AdaptiveClick", "nano", seed=1))
+    server = start_server("--weights", str(weights))
+    client = server.client(tmp_path / "client")
+    params = {"foreground": [[16, 14, 2]], "background": [], "slice": 2}
+
+    def mask() -> np.ndarray:
+        return read_volume(client.infer("adaptiveclick_2d", "head", dict(params))[0]).array
+
+    first = mask()
+    other = save_weights(tmp_path / "other.safetensors", start_network("AdaptiveClick", "nano", seed=2))
+    good, better = weights.read_bytes(), other.read_bytes()
+    weights.write_bytes(pickle.dumps({"a": print}))
+    answer = server.post(**params)
+    assert answer.status_code == 409
+    assert "mine.safetensors" in answer.json()["detail"]
+    assert server.post(**params).status_code == 409
+    weights.write_bytes(good[: len(good) // 2])
+    assert server.post(**params).status_code == 409
+    weights.unlink()
+    assert server.post(**params).status_code == 409
+    assert client.info()["labels"]
+    weights.write_bytes(better)
+    assert not np.array_equal(mask(), first)
+    weights.write_bytes(good)
+    np.testing.assert_array_equal(mask(), first)
+    server.stop()
+
+
+def test_there_must_be_weights(tmp_path: Path) -> None:
+    options = ServingOptions(tmp_path / "work")
+    with pytest.raises(ValueError, match="--weights"):
+        ServedNetwork(options)
+    with pytest.raises(ValueError, match=r"lost\.safetensors"):
+        ServedNetwork(ServingOptions(tmp_path / "work", weights=tmp_path / "lost.safetensors", preset="nano"))
+
+
+def test_an_untrained_network_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    first = ServedNetwork(ServingOptions(tmp_path / "work", preset="nano")).current()
+    again = ServedNetwork(ServingOptions(tmp_path / "work")).current()
+    for name, tensor in first.network.state_dict().items():
+        assert bool((tensor == again.network.state_dict()[name]).all())
