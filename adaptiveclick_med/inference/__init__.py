@@ -6,7 +6,7 @@ from adaptiveclick_med.inference.crop import CropBox, ZoomIn
 from adaptiveclick_med.inference.lockstep import click_together
 from adaptiveclick_med.inference.prediction import Candidate, Prediction
 from adaptiveclick_med.inference.predictor import ClickPredictor
-from adaptiveclick_med.inference.propagation import Propagation, Stop, StopRule
+from adaptiveclick_med.inference.propagation import Propagation, PropagationRule, Stop
 from adaptiveclick_med.inference.session import InteractiveSession
 from adaptiveclick_med.inference.state import SessionState
 from adaptiveclick_med.inference.volume import VolumeSession
@@ -19,10 +19,10 @@ __all__ = [
     "InteractiveSession",
     "Prediction",
     "Propagation",
+    "PropagationRule",
     "SessionState",
     "SlicePrediction",
     "Stop",
-    "StopRule",
     "VolumeClick",
     "VolumeSession",
     "ZoomIn",

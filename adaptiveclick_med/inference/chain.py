@@ -16,13 +16,14 @@ from adaptiveclick_med.inference.appearance import Appearance
 from adaptiveclick_med.inference.derived_clicks import clicks_of_mask
 from adaptiveclick_med.inference.volume_image import VolumeImage
 from adaptiveclick_med.inference.volume_object import Part, foreground_confidence
+from adaptiveclick_med.simulation import RobotUser
 
-__all__ = ["Chain", "Step", "StopRule", "carry"]
+__all__ = ["Chain", "PropagationRule", "Step", "carry"]
 
 
 @dataclass(frozen=True)
-class StopRule:
-    """When an object has ended, and when the network is not sure any more.
+class PropagationRule:
+    """How hard a mask is carried, when an object has ended, and when the network is not sure any more.
 
     Args:
         min_area: an object of fewer pixels has ended.
@@ -30,6 +31,9 @@ class StopRule:
         min_share_left: so has one of whose mask less than this share still looks like it in the next slice.
         min_confidence: least mean probability inside the mask.
         min_overlap: least Dice overlap with the mask of the slice before.
+        corrections: most further clicks in a slice while its mask is unlike that of the slice before.
+        min_agreement: Dice overlap with the mask of the slice before, where the slice still looks like the object,
+            from which on there is no such click.
     """
 
     min_area: int = 4
@@ -37,6 +41,8 @@ class StopRule:
     min_share_left: float = 0.35
     min_confidence: float = 0.6
     min_overlap: float = 0.3
+    corrections: int = 3
+    min_agreement: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -92,14 +98,15 @@ def carry(
     *,
     known: Chain | None = None,
     negative: Sequence[Click] = (),
-    rule: StopRule | None = None,
+    rule: PropagationRule | None = None,
 ) -> Chain:
     """Carry a mask through ``length`` slices at most.
 
     The neighbour's probability becomes the previous mask, and clicks are derived from its mask, both where the slice
-    still looks like the object in the clicked slice, see :class:`Appearance`. The network answers once a slice; to its
-    log-odds those of the appearance are added, so that a mask neither leaks into unlike tissue nor lives on by itself.
-    This is no part of the paper, whose network sees single pictures.
+    still looks like the object in the clicked slice, see :class:`Appearance`. To the network's log-odds those of the
+    appearance are added, so that a mask neither leaks into unlike tissue nor lives on by itself. Where the answer is
+    unlike the neighbour's mask, the robot user corrects it towards that. This is no part of the paper, whose network
+    sees single pictures.
 
     Args:
         image: the volume.
@@ -115,7 +122,7 @@ def carry(
     Returns:
         The way, at least as long as ``known``.
     """
-    rule = rule or StopRule()
+    rule = rule or PropagationRule()
     chain = known or Chain()
     index, probability = start
     frame, threshold = image.frames[plane], image.threshold
@@ -144,13 +151,21 @@ def carry(
         session = image.session(plane, index)
         session.set_mask(probability, [*carried, *clicks[:-1]])
         answer = session.click(clicks[-1].row, clicks[-1].column)
-        sure_of = answer.probability.clip(1e-4, 1 - 1e-4)
-        joint = special.expit(special.logit(sure_of) + odds).astype(np.float32)
+        joint = _joined(answer.probability, odds)
+        for _ in range(rule.corrections):
+            shown = joint > threshold
+            if _dice(shown, before) >= rule.min_agreement:
+                break
+            correction = RobotUser().next_click(before, shown, session.clicks)
+            if correction is None or len(session.clicks) >= session.max_clicks:
+                break
+            answer = session.click(correction.row, correction.column, correction.positive)
+            joint = _joined(answer.probability, odds)
         kept = Part.of(joint.astype(np.float16), session.state.box)
         probability = torch.from_numpy(kept.whole().astype(np.float32))  # as a way that goes on later begins
         values = frame.to_slice(probability[None])[0].numpy(force=True)
         found = values > threshold
-        overlap = 2 * int((found & mask).sum()) / max(1, int(found.sum()) + int(mask.sum()))
+        overlap = _dice(found, mask)
         sure = foreground_confidence(found, values)
         step = Step(index, Part.of(found), kept, sure, overlap)
         if found.sum() < max(rule.min_area, rule.min_area_share * area):
@@ -160,6 +175,16 @@ def carry(
         chain = replace(chain, steps=(*chain.steps, step))
         mask = found
     return chain
+
+
+def _joined(probability: NDArray[np.float32], odds: NDArray[np.float64] | float) -> NDArray[np.float32]:
+    """Return the probability with log-odds added."""
+    joint: NDArray[np.float32] = special.expit(special.logit(probability.clip(1e-4, 1 - 1e-4)) + odds)
+    return joint.astype(np.float32)
+
+
+def _dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    return 2 * int((first & second).sum()) / max(1, int(first.sum()) + int(second.sum()))
 
 
 def _alike(odds: NDArray[np.float64] | float, click: Click) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from adaptiveclick_med.inference.chain import Chain, Step, StopRule, carry
+from adaptiveclick_med.inference.chain import Chain, PropagationRule, Step, carry
 from adaptiveclick_med.inference.volume_image import VolumeImage
 from adaptiveclick_med.inference.volume_object import ObjectSlice, VolumeObject
 
-__all__ = ["DIRECTIONS", "REASONS", "Carried", "Propagation", "Stop", "StopRule", "carry_object"]
+__all__ = ["DIRECTIONS", "REASONS", "Carried", "Propagation", "PropagationRule", "Stop", "carry_object"]
 
 DIRECTIONS = {"up": 1, "down": -1}
 """Steps along a plane's slice indices, by name."""
@@ -78,7 +78,7 @@ def carry_object(
     plane: str,
     directions: Mapping[str, int],
     limit: int | None,
-    rule: StopRule,
+    rule: PropagationRule,
     stamp: int,
 ) -> Carried:
     """Carry an object from all of its clicked slices of a plane.
@@ -125,7 +125,7 @@ def carry_object(
 
 
 def _chain(
-    image: VolumeImage, part: ObjectSlice, way: tuple[str, int, int], length: int, rule: StopRule
+    image: VolumeImage, part: ObjectSlice, way: tuple[str, int, int], length: int, rule: PropagationRule
 ) -> tuple[Chain, int]:
     """Return the way (plane, index, step) from a clicked slice, and how many slices the network was asked for."""
     plane, index, step = way

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adaptiveclick_med.inference.crop import ZoomIn
 from adaptiveclick_med.inference.prediction import Candidate
-from adaptiveclick_med.inference.propagation import DIRECTIONS, Propagation, StopRule, carry_object
+from adaptiveclick_med.inference.propagation import DIRECTIONS, Propagation, PropagationRule, carry_object
 from adaptiveclick_med.inference.session import InteractiveSession
 from adaptiveclick_med.inference.slice_click import choose_candidate, click_slice, on_slice
 from adaptiveclick_med.inference.state import SessionState
@@ -43,7 +43,7 @@ class VolumeSession:
         max_clicks: most clicks on one object in one slice.
         undo_limit: how many actions can be undone.
         max_anisotropy: largest ratio of a slice's pixel sides that is segmented as it is.
-        stop_rule: when a propagation stops.
+        propagation_rule: when a propagation stops.
         cache_bytes: memory for prepared slices, and as much again for known answers.
 
     Example:
@@ -66,7 +66,7 @@ class VolumeSession:
         max_clicks: int = 100,
         undo_limit: int = 50,
         max_anisotropy: float = 1.5,
-        stop_rule: StopRule | None = None,
+        propagation_rule: PropagationRule | None = None,
         cache_bytes: int = 256 * 2**20,
     ) -> None:
         if not max_anisotropy >= 1:
@@ -77,7 +77,7 @@ class VolumeSession:
             network, crop_size, zoom_in, flip, threshold, max_clicks=sys.maxsize, undo_limit=1
         )
         self.max_clicks = max_clicks
-        self.stop_rule = stop_rule or StopRule()
+        self.propagation_rule = propagation_rule or PropagationRule()
         self._image_options: dict[str, Any] = {"max_anisotropy": max_anisotropy, "cache_bytes": cache_bytes}
         self._image: VolumeImage | None = None
         self._forget(undo_limit)
@@ -280,7 +280,7 @@ class VolumeSession:
             raise ValueError(f"label {label} has no click on a slice of the {plane} plane.")
         self._stamp += 1
         steps = DIRECTIONS if direction == "both" else {direction: DIRECTIONS[direction]}
-        carried = carry_object(self.image, thing, plane, steps, limit or None, self.stop_rule, self._stamp)
+        carried = carry_object(self.image, thing, plane, steps, limit or None, self.propagation_rule, self._stamp)
         self._keep(label, thing.replace(carried.slices, carried.left), self._newest)
         indices = tuple(sorted(index for _, index in carried.slices))
         return Propagation(label, plane, indices, carried.computed, carried.stops)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptiveclick_med.inference import Propagation, Stop, StopRule, VolumeSession
+from adaptiveclick_med.inference import Propagation, PropagationRule, Stop, VolumeSession
 
 SHAPE = (34, 36, 32)
 BOX = (slice(6, 18), slice(6, 18), slice(6, 26))
@@ -86,17 +86,23 @@ class TestStops:
 
     def test_a_mask_that_jumps(self, bright):
         """The object touches a large bright region: its mask would leak."""
-        session = make(bright, scene(BOX, (slice(1, None), slice(1, None), slice(16, 20))))
+        volume = scene(BOX, (slice(1, None), slice(1, None), slice(16, 20)))
+        session = make(bright, volume, propagation_rule=PropagationRule(corrections=0))
         session.click((10, 10, 12))
         carried = session.propagate()
         assert reasons(carried) == {(12, "up"): ("confidence", 15), (12, "down"): ("empty", 6)}
+
+    def test_a_mask_that_would_leak_is_corrected_towards_its_neighbour(self, bright):
+        session = make(bright, scene(BOX, (slice(1, None), slice(1, None), slice(16, 20))))
+        session.click((10, 10, 12))
+        assert reasons(session.propagate())[12, "up"] == ("empty", 25)
         stop = carried.stops[12, "up"]
         assert stop.overlap == pytest.approx(2 * 144 / (144 + 33 * 35), abs=0.02)
         assert stop.confidence > 0.9
         assert np.array_equal(session.mask(), region((*BOX[:2], slice(6, 16))))
 
     def test_a_network_that_is_not_sure(self, bright):
-        session = make(bright, stop_rule=StopRule(min_confidence=1.1))
+        session = make(bright, propagation_rule=PropagationRule(min_confidence=1.1))
         session.click((10, 10, 12))
         carried = session.propagate()
         assert reasons(carried) == {(12, "up"): ("confidence", 12), (12, "down"): ("confidence", 12)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adaptiveclick_med.data.files import read_volume
-from adaptiveclick_med.inference import StopRule, VolumeSession
+from adaptiveclick_med.inference import PropagationRule, VolumeSession
 
 SHAPE = (34, 36, 32)
 BOX = (slice(6, 18), slice(6, 18), slice(6, 26))
@@ -109,10 +109,10 @@ class TestCorrections:
 
     def test_the_way_does_not_depend_on_how_it_was_gone(self, network):
         volume = np.random.RandomState(0).randint(0, 256, (40, 36, 10)).astype(np.uint8)
-        rule = StopRule(**{each.name: 0 for each in fields(StopRule)})
+        rule = PropagationRule(**{each.name: 0 for each in fields(PropagationRule)})
         masks, stops = [], []
         for steps in ([9], [1, 2, 3, 9], [2, 9], [4, 1, 9]):
-            session = make(network, volume, zoom_in=True, flip=True, stop_rule=rule)
+            session = make(network, volume, zoom_in=True, flip=True, propagation_rule=rule)
             session.click((20, 20, 1))
             for until in steps:
                 carried = session.propagate("up", until)
