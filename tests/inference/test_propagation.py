@@ -91,15 +91,15 @@ class TestStops:
         session.click((10, 10, 12))
         carried = session.propagate()
         assert reasons(carried) == {(12, "up"): ("confidence", 15), (12, "down"): ("empty", 6)}
+        stop = carried.stops[12, "up"]
+        assert stop.overlap == pytest.approx(2 * 144 / (144 + 33 * 35), abs=0.02)
+        assert stop.confidence > 0.9
+        assert np.array_equal(session.mask(), region((*BOX[:2], slice(6, 16))))
 
     def test_a_mask_that_would_leak_is_corrected_towards_its_neighbour(self, bright):
         session = make(bright, scene(BOX, (slice(1, None), slice(1, None), slice(16, 20))))
         session.click((10, 10, 12))
         assert reasons(session.propagate())[12, "up"] == ("empty", 25)
-        stop = carried.stops[12, "up"]
-        assert stop.overlap == pytest.approx(2 * 144 / (144 + 33 * 35), abs=0.02)
-        assert stop.confidence > 0.9
-        assert np.array_equal(session.mask(), region((*BOX[:2], slice(6, 16))))
 
     def test_a_network_that_is_not_sure(self, bright):
         session = make(bright, propagation_rule=PropagationRule(min_confidence=1.1))
