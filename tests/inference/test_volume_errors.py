@@ -2,43 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from volume_scenes import SHAPE, make, scene, snapshot
 
 from adaptiveclick_med.inference import VolumeSession
 from adaptiveclick_med.networks import AdaptiveClick
-
-SHAPE = (24, 26, 20)
-BOX = (slice(6, 18), slice(6, 18), slice(4, 16))
-POST = (slice(20, 23), slice(2, 24), slice(2, 18))
-
-
-def scene():
-    array = np.full(SHAPE, 0.1, np.float32)
-    array[BOX] = array[POST] = 0.9
-    return array
-
-
-def make(network, array=None, affine=None, **options):
-    session = VolumeSession(network, **{"zoom_in": False, "flip": False, **options})
-    session.set_volume(scene() if array is None else array, affine)
-    return session
-
-
-def snapshot(session):
-    """All that a user can see of a session."""
-    newest = session.prediction
-    known = sorted({click.label for click in session.clicks()} | {1, 2, 3})
-    return {
-        "masks": [session.mask(label).tobytes() for label in known],
-        "labels": session.labels().tobytes(),
-        "clicks": session.clicks(),
-        "newest": None if newest is None else (newest.plane, newest.index, newest.label, newest.probability.tobytes()),
-        "candidates": [each.probability.tobytes() for each in session.candidates],
-        "slices": [
-            {index: mask.tobytes() for index, mask in session.slices(label, plane).items()}
-            for label in known
-            for plane in ("axial", "coronal", "sagittal")
-        ],
-    }
 
 
 class TestErrors:
