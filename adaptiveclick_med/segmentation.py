@@ -110,7 +110,8 @@ def _given(entry: Any, path: Path) -> GivenClick:
         positive, label, plane = entry.get("positive", True), entry.get("label", 1), entry.get("plane")
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(f'{path}: a click must be like {{"point": [31, 20, 7]}}, got {entry!r}.') from error
-    if unknown or len(point) not in (2, 3) or not isinstance(positive, bool):
+    plain = isinstance(positive, bool) and (plane is None or isinstance(plane, str))
+    if unknown or len(point) not in (2, 3) or not plain:
         raise ValueError(f"{path}: a click has point, positive, label and plane, got {entry!r}.")
     return GivenClick(point, positive, label, plane)
 

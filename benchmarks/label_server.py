@@ -149,7 +149,7 @@ def main() -> None:
                     rows.append(annotate(client, name, value, truth, found.affine, times, Path(folder)))
                     print(json.dumps(rows[-1]), flush=True)
             if arguments.train:
-                train(client, url)
+                train(client)
         finally:
             process.terminate()
             process.wait(30)
@@ -194,12 +194,11 @@ def annotate(client, name, value, truth, affine, times, folder) -> dict[str, obj
     }
 
 
-def train(client: MONAILabelClient, url: str) -> None:
+def train(client: MONAILabelClient) -> None:
     begin = time.perf_counter()
     client.train_start("adaptiveclick", {"max_epochs": 1, "samples_per_epoch": 40, "val_max_samples": 6})
-    while client.train_status(check_if_running=True):
+    while (status := client.train_status())["status"] in ("SUBMITTED", "RUNNING"):
         time.sleep(2)
-    status = client.train_status()
     print(f"training: {status['status']} after {time.perf_counter() - begin:.0f} s")
     print(json.dumps(client.info()["train_stats"], indent=1, default=str))
 

@@ -82,6 +82,7 @@ def test_clicks_are_read_from_files(tmp_path: Path) -> None:
         '[{"point": [1]}]',
         '{"points": []}',
         '[{"point": [1, "x"]}]',
+        '[{"point": [1, 2, 3], "plane": ["axial"]}]',
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=r"clicks\.json"):

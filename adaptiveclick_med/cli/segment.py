@@ -79,7 +79,7 @@ def segment(
     """Segment one picture or volume with given clicks."""
     from dataclasses import replace
 
-    from adaptiveclick_med.data.files import file_suffix, is_volume
+    from adaptiveclick_med.data.files import is_volume
     from adaptiveclick_med.evaluation.method import Method
     from adaptiveclick_med.segmentation import parse_click, read_clicks, segment_picture, segment_volume
 
@@ -92,7 +92,8 @@ def segment(
     network = Method.create("network", weights=weights, preset=preset, device=device).network
     if network is None:
         raise ValueError("pass --weights.")
-    if is_volume(image) or file_suffix(image) == ".dcm":
+    volume = is_volume(image)
+    if volume:
         found = segment_volume(
             network,
             image,
@@ -117,7 +118,7 @@ def segment(
             network, image, made, output, choose=rank, window=window, channels=chosen, preview=preview
         )
     for number, voxels in found.voxels.items():
-        typer.echo(f"label {number}: {voxels} {'voxels' if found.propagations or is_volume(image) else 'pixels'}")
+        typer.echo(f"label {number}: {voxels} {'voxels' if volume else 'pixels'}")
     for carried in found.propagations:
         for (start, direction), stop in carried.stops.items():
             typer.echo(

@@ -16,7 +16,7 @@ from adaptiveclick_med.data.files import file_suffix
 if TYPE_CHECKING:
     from adaptiveclick_med.data.dicom_seg import Segment
 
-__all__ = ["WRITABLE_SUFFIXES", "write_volume"]
+__all__ = ["WRITABLE_SUFFIXES", "is_sheared", "write_volume"]
 
 WRITABLE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha", ".mhd")
 
@@ -91,12 +91,13 @@ def _write_nifti(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
     # a quaternion holds no shear: code 0 then tells readers to use the sform
-    image.set_qform(affine, code=0 if _sheared(affine) else 1)
+    image.set_qform(affine, code=0 if is_sheared(affine) else 1)
     with replacing(path) as temporary:
         nibabel.save(image, temporary)
 
 
-def _sheared(affine: NDArray[np.float64]) -> bool:
+def is_sheared(affine: NDArray[np.float64]) -> bool:
+    """Tell whether the axes of an affine 4x4 are not perpendicular, as those of a tilted gantry."""
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() > _SHEAR)
 
@@ -106,7 +107,7 @@ def _write_itk(
 ) -> None:
     import SimpleITK
 
-    if _sheared(affine):
+    if is_sheared(affine):
         raise ValueError(
             f"the axes of the affine are not perpendicular (a tilted gantry?), which {suffix} files cannot hold; "
             f"{' and '.join(_NIFTI)} files can."

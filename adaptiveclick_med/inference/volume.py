@@ -298,6 +298,8 @@ class VolumeSession:
     def reset(self, label: int | None = None) -> None:
         """Forget one object, or all; it can be undone."""
         kept = {} if label is None else {number: thing for number, thing in self._objects.items() if number != label}
+        for number in self._objects.keys() - kept.keys():
+            self._objects[number].forget_mask()
         self._remember()
         self._objects = kept
         self._newest = None if self._newest is None or self._newest.label not in kept else self._newest
@@ -355,6 +357,9 @@ class VolumeSession:
 
     def _keep(self, label: int, thing: VolumeObject, newest: SlicePrediction | None) -> None:
         self._remember()
+        old = self._objects.get(label)
+        if old is not None:
+            old.forget_mask()
         others = {number: other for number, other in self._objects.items() if number != label}
         self._objects, self._newest = {**others, label: thing}, newest
 

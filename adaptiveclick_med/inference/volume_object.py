@@ -172,6 +172,10 @@ class VolumeObject:
         whole.flags.writeable = False
         return whole
 
+    def forget_mask(self) -> None:
+        """Give the memory of :attr:`mask` back until it is asked for again; for objects that are kept for an undo."""
+        vars(self).pop("mask", None)
+
     def cut(self, plane: str, index: int) -> NDArray[np.bool_]:
         """Return the mask of one slice, [H, W]."""
         if self.base is None and all(name == plane for name, _ in self.slices):

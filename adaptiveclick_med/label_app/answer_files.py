@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptiveclick_med.data.volume_writing import is_sheared
 from adaptiveclick_med.label_app.zero_runs import ZeroRunStream
 
 __all__ = ["write_answer"]
 
 _COLOUR = (0.1, 0.8, 0.3)
-_SHEAR = 1e-3
-"""Of the product of two directions."""
 
 
 @cache
@@ -63,6 +62,7 @@ def write_answer(
     blocks = {
         index: np.ascontiguousarray(mask.T).astype(kind).tobytes() for index, mask in slices.items() if mask.any()
     }
+    os.makedirs(_folder(), mode=0o700, exist_ok=True)  # systems clean up what was not used for days
     handle, path = tempfile.mkstemp(suffix=extension, prefix="answer-", dir=_folder())
     os.close(handle)
     block = shape[0] * shape[1] * kind.itemsize
@@ -122,9 +122,7 @@ def _nifti_header(shape: tuple[int, int, int], affine: NDArray[np.float64], kind
     header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
     header.set_xyzt_units("mm")
     header.set_sform(affine, code=1)
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    sheared = bool(np.abs(directions.T @ directions - np.eye(3)).max() > _SHEAR)
-    header.set_qform(affine, code=0 if sheared else 1)  # a quaternion holds no shear
+    header.set_qform(affine, code=0 if is_sheared(affine) else 1)  # a quaternion holds no shear
     header.set_slope_inter(1.0, 0.0)
     header["vox_offset"] = 352
     return bytes(header.binaryblock) + bytes(4)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +160,24 @@ class _Sessions(Sessions):
     """Sessions of which a half-made one does no harm."""
 
     def remove_expired(self) -> int:
-        folder = Path(self.store_path)
+        """Remove what is too old; what has no description yet is an upload on its way, until it is that old."""
+        folder, now, count = Path(self.store_path), time.time(), 0
         for path in folder.iterdir() if folder.is_dir() else ():
-            if path.is_dir() and not (path / "meta.info").is_file():
-                shutil.rmtree(path, ignore_errors=True)
-        return int(super().remove_expired())
+            if not path.is_dir():
+                continue
+            try:
+                found = self.get_session(path.name, update_ts=False, fetch_cache=False)
+                last, most = (
+                    (path.stat().st_mtime, self.expiry) if found is None else (found.last_access_ts, found.expiry)
+                )
+            except FileNotFoundError:  # its image was gone, so it was removed
+                continue
+            except ValueError:  # the description is being written, or only half of it was
+                last, most = path.stat().st_mtime, self.expiry
+            if most > 0 and last + most < now:
+                self.remove_session(path.name)
+                count += 1
+        return count
 
 
 def _choose_folders(work_dir: Path) -> None:

@@ -97,8 +97,8 @@ class ClickRequest:
             )
         if len(positive) + len(negative) > max_clicks:
             raise problem(422, f"At most {max_clicks} clicks are answered, got {len(positive) + len(negative)}.")
-        for place in (*positive, *negative):
-            _check_inside(place, shape, name)
+        positive = [_inside(place, shape, name) for place in positive]
+        negative = [_inside(place, shape, name) for place in negative]
         index = None
         if by_slice:
             index = _slice_index(request, shape, name)
@@ -169,13 +169,16 @@ def _point(point: Any, key: str, positive: bool) -> Place:
     return i, j, k, positive
 
 
-def _check_inside(place: Place, shape: tuple[int, int, int], name: str) -> None:
+def _inside(place: Place, shape: tuple[int, int, int], name: str) -> Place:
+    """Return a click with its voxel clamped to the centres of the outermost ones."""
     if not all(-0.5 <= at <= side - 0.5 for at, side in zip(place[:3], shape, strict=True)):
         raise problem(
             422,
             f"The click ({', '.join(f'{at:g}' for at in place[:3])}) lies outside the image {name} of "
             f"{' x '.join(map(str, shape))} voxels: was it made on another series?",
         )
+    i, j, k = (min(max(at, 0.0), side - 1.0) for at, side in zip(place[:3], shape, strict=True))
+    return i, j, k, place[3]
 
 
 def _slice_index(request: Mapping[str, Any], shape: tuple[int, int, int], name: str) -> int | None:

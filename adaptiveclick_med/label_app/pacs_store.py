@@ -145,8 +145,9 @@ class PacsStore(DICOMWebDatastore, StudyFolder):
         else:
             check_label(label_filename, image)
             labels = np.asarray(read_volume(label_filename).array)
-        if labels.ndim != 3 or (labels.size and labels.min() < 0) or not np.array_equal(labels, np.round(labels)):
-            raise problem(422, "A label for the PACS must hold whole numbers from 0, one a voxel.")
+        inside = labels.min(initial=0) >= 0 and labels.max(initial=0) <= 65535
+        if labels.ndim != 3 or not inside or not np.array_equal(labels, np.round(labels)):
+            raise problem(422, "A label for the PACS must hold whole numbers from 0 to 65535, one a voxel.")
         labels = labels.astype(np.uint16 if labels.max(initial=0) > 255 else np.uint8)
         if str(getattr(label_tag, "value", label_tag)) == _FINAL:
             info["SeriesInstanceUID"] = self._send(labels, series, segments_of(labels, info, self._names))
@@ -206,8 +207,9 @@ class PacsStore(DICOMWebDatastore, StudyFolder):
     def _fetch_label(self, image_id: str, found: FoundSeries) -> None:
         self.get_image_uri(image_id)
         folder = self._dicom / "segmentations" / found.uid
-        if not folder.is_dir():
-            self.pacs.fetch(found, folder)
+        with self._alone(found.uid):
+            if not folder.is_dir():
+                self.pacs.fetch(found, folder)
         series = read_dicom_series(self._folder(image_id))
         labels, segments = read_dicom_seg(min(folder.iterdir()), series)
         file = Path(self._datastore.label_path(_FINAL)) / f"{image_id}.nii.gz"
@@ -228,10 +230,13 @@ def segments_of(labels: NDArray[Any], info: Mapping[str, Any], names: Sequence[s
         names: of the app's labels, in the order of the numbers, where ``info`` does not tell.
 
     Raises:
-        HTTPException: 422 when the label is empty.
+        HTTPException: 400 when ``label_info`` is no list, 422 when the label is empty.
     """
     told: dict[int, dict[str, Any]] = {}
-    for place, entry in enumerate(info.get("label_info") or []):
+    entries = info.get("label_info") or []
+    if not isinstance(entries, list):
+        raise problem(400, f"label_info must be a list of names and numbers, got {type(entries).__name__}.")
+    for place, entry in enumerate(entries):
         if isinstance(entry, dict):
             numbered = [entry[key] for key in ("idx", "id", "labelValue") if isinstance(entry.get(key), int)]
             told[numbered[0] if numbered else place + 1] = entry

@@ -7,6 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,13 @@ def publish_weights(
         if weights.exists():
             kept = _keep(weights)
         unpublished.replace(weights)
-        _flush(weights.parent)
     except BaseException:
         unpublished.unlink(missing_ok=True)
         if kept is not None:
             kept.unlink(missing_ok=True)
         raise
+    with suppress(OSError):  # some file systems do not flush folders, and the new weights are in place
+        _flush(weights.parent)
     return kept
 
 

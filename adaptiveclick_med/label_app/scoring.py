@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
 from adaptiveclick_med.evaluation import EvaluationResult, Method, ObjectResult
@@ -119,9 +120,12 @@ class ClickScore(ScoringMethod):
 def _note(datastore: Any, image_id: str, digest: str, score: Mapping[str, float]) -> None:
     """Write a score to the information of a label, beside those of other weights."""
     datastore.refresh()  # the server may have changed the file meanwhile; writing an old copy would undo that
-    known = datastore.get_label_info(image_id, DefaultLabelTag.FINAL).get("click_score") or {}
-    scores = {
-        **{name: value for name, value in known.items() if name != digest},
-        digest: {**score, "ts": int(time.time())},
-    }
-    datastore.update_label_info(image_id, DefaultLabelTag.FINAL, {"click_score": scores})
+    try:
+        known = datastore.get_label_info(image_id, DefaultLabelTag.FINAL).get("click_score") or {}
+        scores = {
+            **{name: value for name, value in known.items() if name != digest},
+            digest: {**score, "ts": int(time.time())},
+        }
+        datastore.update_label_info(image_id, DefaultLabelTag.FINAL, {"click_score": scores})
+    except MONAILabelException:
+        logger.warning("The label of %s was removed meanwhile; its score is not kept.", image_id)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers
@@ -54,7 +54,7 @@ def refusal_of(
         options: of the server.
         origins: other sites whose pages may send requests.
     """
-    if any(part in ("..", ".") or "\\" in part or "\x00" in part for part in path.split("/")):
+    if any(part in ("..", ".") or "\\" in part or "\x00" in part for part in _plain(path).split("/")):
         return Refusal(400, "The path must not leave the server's own.")
     values = parse_qsl(query, keep_blank_values=True)
     for key, value in values:
@@ -67,6 +67,13 @@ def refusal_of(
     if method not in _SAFE and origin and urlsplit(origin).netloc != headers.get("host") and origin not in origins:
         return Refusal(403, f"Pages of {origin} may not send requests here; see MONAI_LABEL_CORS_ORIGINS.")
     return _refused_place(method, path, options)
+
+
+def _plain(path: str) -> str:
+    """Return a path without escapes; one that is escaped twice would leave the PACS's own path only there."""
+    while (plain := unquote(path)) != path:
+        path = plain
+    return path
 
 
 def _refused_place(method: str, path: str, options: ServingOptions) -> Refusal | None:
@@ -128,7 +135,7 @@ class Guard:
 
 def _too_large(headers: Headers, limit: int) -> Refusal | None:
     length = headers.get("content-length", "0")
-    if not length.isdigit():
+    if not length.isdecimal():
         return Refusal(400, "content-length must be a number.")
     if int(length) > limit:
         return Refusal(413, f"The request of {int(length)} bytes is too large: at most {limit} are read.")

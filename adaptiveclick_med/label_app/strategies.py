@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.utils.others.generic import file_checksum
 
 from adaptiveclick_med.clicks import Click
 from adaptiveclick_med.data.files import is_volume, picture_size, volume_header
+from adaptiveclick_med.evaluation.method import usable_device
 from adaptiveclick_med.inference import InteractiveSession, click_together
 from adaptiveclick_med.label_app.request_options import whole_number
 from adaptiveclick_med.label_app.saved_labels import acquisition_plane, image_file
@@ -155,8 +155,7 @@ class LeastConfident(Strategy):
         assert self._known is not None
         state, digest, network = self._known
         if network is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            network = load_network(self.weights, device=device)
+            network = load_network(self.weights, device=usable_device(None))
             self._known = state, digest, network
         return network
 

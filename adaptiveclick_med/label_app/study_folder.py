@@ -123,14 +123,18 @@ class StudyFolder(LocalDatastore):
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
-                    images = self._series is not None and os.path.samefile(path, self._datastore.image_path())
-                    is_image = images and entry.name != self._datastore.labels_dir and holds_dicom(entry.path)
-                else:
-                    is_image = file_suffix(entry.name) in VOLUME_SUFFIXES and entry.stat().st_size > 0
-                if is_image:
-                    found[entry.name] = entry.name
+                try:
+                    if self._is_image(path, entry):
+                        found[entry.name] = entry.name
+                except OSError as error:  # a link to nothing, a file that is gone or may not be read
+                    logger.debug("%s is passed over: %s", entry.path, error)
         return found
+
+    def _is_image(self, path: str, entry: os.DirEntry[str]) -> bool:
+        if entry.is_dir():
+            images = self._series is not None and os.path.samefile(path, self._datastore.image_path())
+            return images and entry.name != self._datastore.labels_dir and holds_dicom(entry.path)
+        return file_suffix(entry.name) in VOLUME_SUFFIXES and entry.stat().st_size > 0
 
     def list_images(self) -> list[str]:
         """Return the names of all images."""
@@ -240,11 +244,27 @@ class StudyFolder(LocalDatastore):
             return image_id
         target = Path(self._datastore.image_path()) / self._filename(image_id, suffix)
         with self._changing():
+            path = super().get_image_uri(image_id)
+            if path and os.path.exists(path):  # somebody else was faster
+                raise problem(409, f"There is another image named {image_id!r}; choose another name.")
             with replacing(target) as temporary:
                 copyfile(image_filename, temporary)
             info = {**(image_info or {}), "ts": int(time.time()), "name": target.name}
             self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=suffix))
         return image_id
+
+    def remove_image(self, image_id: str) -> None:
+        """Remove an image and its labels; of an image that is a link, only the link.
+
+        Raises:
+            ImageNotFoundException: when there is no such image.
+        """
+        known = self._datastore.objects.get(image_id)
+        if known is not None:
+            path = Path(self._datastore.image_path()) / self._filename(image_id, known.image.ext)
+            if path.is_symlink():
+                path.unlink()  # what is left for MONAI Label, which would follow the link, is nothing
+        super().remove_image(image_id)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any] | None) -> str:
         """Save a label in the place of an older one with the same tag.

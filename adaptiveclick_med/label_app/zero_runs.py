@@ -29,6 +29,7 @@ class ZeroRunStream:
     def __init__(self, block: int) -> None:
         self._block = block
         self._pieces: list[bytes] = []
+        self._head = 0
         self._blocks = 0
         self._crc = 0
         self._adler = 1
@@ -38,8 +39,6 @@ class ZeroRunStream:
         self._crc, self._adler = zlib.crc32(data, self._crc), zlib.adler32(data, self._adler)
         self._pieces.append(_piece(data))
         self._head = len(data)
-
-    _head = 0
 
     def data(self, block: bytes) -> None:
         """Add one block of data.

@@ -12,6 +12,7 @@ from monai.transforms import MapTransform
 
 from adaptiveclick_med._files import replacing
 from adaptiveclick_med.data.geometry import slice_plane
+from adaptiveclick_med.data.volume_writing import write_volume
 
 __all__ = ["SaveMaskd"]
 
@@ -73,15 +74,10 @@ class SaveMaskd(MapTransform):
         return path
 
     def _write_slice(self, mask: np.ndarray, meta: Mapping[str, Any], stem: str) -> Path:
-        import nibabel
-
         affine = np.asarray(meta["volume_affine"], dtype=np.float64).reshape(4, 4)
         shape = tuple(int(side) for side in np.asarray(meta["volume_shape"]).ravel())
         volume = np.zeros(shape, dtype=np.uint8)
         slice_plane(affine, str(meta["plane"])).put(volume, int(meta["slice_index"]), mask.astype(np.uint8))
-        image = nibabel.Nifti1Image(volume, affine)
-        image.header.set_xyzt_units("mm")
         path = self.output_dir / f"{stem}.nii.gz"
-        with replacing(path) as temporary:
-            nibabel.save(image, temporary)
+        write_volume(path, volume, affine)
         return path

@@ -61,6 +61,15 @@ class TestUndoAndReset:
             session.undo()
             assert snapshot(session) == state
 
+    def test_what_is_kept_for_an_undo_holds_no_whole_masks(self, bright):
+        session = make(bright)
+        for action in self.ACTIONS:
+            action(session)
+            session.labels()
+            kept = [thing for objects, _ in session._history for thing in objects.values()]
+            now = {id(thing) for thing in session._objects.values()}
+            assert [thing for thing in kept if "mask" in vars(thing) and id(thing) not in now] == []
+
     @pytest.mark.parametrize("limit", [0, 1, 3])
     def test_a_limit(self, bright, limit):
         session, states = make(bright, undo_limit=limit), []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import zlib
 from pathlib import Path
 
@@ -82,3 +83,12 @@ def test_a_stream_is_what_gzip_and_zlib_expect() -> None:
     assert len(stream.gzip()) < 3000
     with pytest.raises(ValueError, match="1000 bytes"):
         stream.data(b"short")
+
+
+def test_a_temporary_folder_that_was_cleaned_up_comes_back() -> None:
+    first = Path(write_answer({}, SHAPE, AFFINE, ".nii.gz"))
+    shutil.rmtree(first.parent)
+    second = Path(write_answer({}, SHAPE, AFFINE, ".nii.gz"))
+    assert second.is_file()
+    assert second.parent == first.parent
+    second.unlink()

@@ -102,6 +102,13 @@ def test_names_stay_within_the_studies(value: str) -> None:
     assert _ask(_scope("GET", "/datastore/image", "image=1.2.840.10008&tag=final&label=left%20kidney")).status == 200
 
 
+@pytest.mark.parametrize("step", ["..", "%2e%2e", "%252E%252e", ".%2e", "a%5c..", "%2e%2e%2fx"])
+def test_a_path_stays_within_its_place_however_it_is_escaped(step: str) -> None:
+    open_proxy = ServingOptions(Path("work"), allow_proxy=True)
+    assert _ask(_scope("GET", f"/proxy/dicom/wado/{step}/system"), options=open_proxy).status == 400
+    assert _ask(_scope("GET", "/proxy/dicom/wado/studies/1.2.3"), options=open_proxy).status == 200
+
+
 def test_places_are_opened_by_options() -> None:
     upload = ServingOptions(Path("work"), allow_model_upload=True, allow_proxy=True)
     for method, path, closed, opened in (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,21 @@ def test_a_segmentation_of_somebody_else_is_read(pacs: FakePacs, tmp_path: Path,
     np.testing.assert_array_equal(read_volume(entries[0]["image"]).array, read_volume(tmp_path / "CT").array)
 
 
+def test_a_segmentation_that_many_ask_for_at_once_is_fetched_once(
+    pacs: FakePacs, tmp_path: Path, store: PacsStore
+) -> None:
+    uid = _series(pacs, "CT")
+    _saved(store, uid, _mask(), tmp_path)
+    elsewhere = PacsStore(Pacs(pacs, [{"Modality": "CT"}], refresh=60.0), tmp_path / "other", ["liver", "tumor"])
+    elsewhere.get_image_uri(uid)
+    before = pacs.calls.count("fetch")
+    with ThreadPoolExecutor(8) as pool:
+        files = list(pool.map(lambda _: elsewhere.get_label_uri(uid, "final"), range(8)))
+    assert pacs.calls.count("fetch") == before + 1
+    assert len(set(files)) == 1
+    np.testing.assert_array_equal(read_volume(files[0]).array, _mask())
+
+
 def test_bare_bytes_of_ohif_are_a_label(store: PacsStore, pacs: FakePacs, tmp_path: Path) -> None:
     uid = _series(pacs, "MR")
     (tmp_path / "label.bin").write_bytes(_mask().tobytes("F"))
@@ -187,6 +203,13 @@ def test_an_empty_label_and_a_wrong_grid_are_refused(store: PacsStore, pacs: Fak
     assert not any(file.Modality == "SEG" for file in pacs.files)
 
 
+@pytest.mark.parametrize("value", [-1.0, 0.5, 65537.0, np.inf])
+def test_a_label_of_other_numbers_is_refused(store: PacsStore, pacs: FakePacs, tmp_path: Path, value: float) -> None:
+    with pytest.raises(HTTPException, match="from 0 to 65535"):
+        _saved(store, _series(pacs, "CT"), np.where(_mask(), value, 0.0), tmp_path)
+    assert not any(file.Modality == "SEG" for file in pacs.files)
+
+
 def test_other_labels_stay_in_the_cache(store: PacsStore, pacs: FakePacs, tmp_path: Path) -> None:
     uid = _series(pacs, "CT")
     image = nibabel.load(store.get_image_uri(uid))
@@ -201,4 +224,6 @@ def test_names_of_segments() -> None:
     found = segments_of(labels, {"label_info": [{"name": "spleen"}, {"name": "x"}, "?"]}, ["liver", "tumor"])
     assert [(each.number, each.name) for each in found] == [(1, "spleen"), (3, "segment 3")]
     assert segments_of(np.array([2]), {}, ["liver", "tumor"])[0].name == "tumor"
+    with pytest.raises(HTTPException, match="label_info must be a list"):
+        segments_of(labels, {"label_info": 5}, [])
     assert AFFINE.shape == (4, 4)

@@ -109,6 +109,24 @@ def test_a_label_saved_meanwhile_by_the_server_is_not_lost(folder: Path, weights
     assert "click_score" in again.get_label_info("case_0", "final")
 
 
+def test_a_label_that_is_removed_meanwhile_does_not_end_the_scoring(
+    folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datastore, server = LocalDatastore(str(folder)), LocalDatastore(str(folder))
+    refresh = datastore.refresh
+
+    def remove_and_refresh() -> None:
+        if server.get_label_uri("case_0", "final"):
+            server.remove_label("case_0", "final")
+            server.refresh()
+        refresh()
+
+    monkeypatch.setattr(datastore, "refresh", remove_and_refresh)
+    found = ClickScore(weights)({**ALL, "max_objects": 1}, datastore)
+    assert list(found["images"]) == ["case_0", "case_1"]
+    assert list(datastore.get_label_info("case_1", "final")["click_score"]) == [found["weights"]]
+
+
 def test_labels_that_cannot_be_used_are_named_and_the_others_scored(folder: Path, weights: Path) -> None:
     empty = nibabel.Nifti1Image(np.zeros((32, 32, 6), np.uint8), np.diag([-1, -1, 2, 1]))
     nibabel.save(empty, folder / "labels" / "final" / "case_0.nii.gz")

@@ -7,9 +7,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from fastapi import HTTPException
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
 from adaptiveclick_med.data.files import read_volume
+from adaptiveclick_med.label_app import study_folder
 from adaptiveclick_med.label_app.study_folder import StudyFolder
 from tests.label_app.conftest import AFFINE, make_studies
 
@@ -88,3 +90,47 @@ def test_a_dicom_folder_becomes_a_file_again_when_it_changes(studies: Path, tmp_
     np.testing.assert_array_equal(read_volume(file).array, read_volume(studies / "ct_series").array)
     max((studies / "ct_series").iterdir()).unlink()
     assert read_volume(store.get_image_uri("ct_series")).array.shape[2] == read_volume(file).array.shape[2] - 1
+
+
+def test_a_link_to_nothing_spoils_no_list(studies: Path) -> None:
+    (studies / "gone.nii.gz").symlink_to(studies / "nothing.nii.gz")
+    store = StudyFolder(studies, auto_reload=False)
+    assert "head" in store.list_images()
+    assert "gone" not in store.list_images()
+
+
+def test_removing_an_image_that_is_a_link_leaves_what_it_points_to(studies: Path, tmp_path: Path) -> None:
+    original = tmp_path / "original.nii.gz"
+    (studies / "head.nii.gz").rename(original)
+    (studies / "linked.nii.gz").symlink_to(original)
+    store = StudyFolder(studies, auto_reload=False)
+    store.save_label("linked", _label(tmp_path), "final", {})
+    label = Path(store.get_label_uri("linked", "final"))
+    store.remove_image("linked")
+    store.remove_image("hip")
+    assert original.is_file()
+    assert not label.exists()
+    assert not (studies / "linked.nii.gz").is_symlink()
+    assert not (studies / "hip.nii").exists()
+    assert not {"linked", "hip"} & set(store.list_images())
+    with pytest.raises(ImageNotFoundException):
+        store.remove_image("linked")
+
+
+def test_of_two_images_of_one_name_the_first_stays(
+    studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, faster = (StudyFolder(studies, auto_reload=False) for _ in range(2))
+
+    def read(path: str) -> object:  # the other upload is complete after this one was found to be new
+        monkeypatch.undo()
+        volume = read_volume(path)
+        faster.add_image("new", str(studies / "hip.nii"), {})
+        return volume
+
+    monkeypatch.setattr(study_folder, "read_volume", read)
+    monkeypatch.setattr(StudyFolder, "get_image_uri", lambda self, name: "")
+    with pytest.raises(HTTPException, match="another image named 'new'"):
+        store.add_image("new", _label(tmp_path), {})
+    assert (studies / "new.nii").read_bytes() == (studies / "hip.nii").read_bytes()
+    assert not (studies / "new.nii.gz").exists()

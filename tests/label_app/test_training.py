@@ -448,6 +448,21 @@ def test_publishing_replaces_a_link_and_not_its_target(tmp_path: Path, weights: 
     assert publish_weights(tmp_path / "first" / "model.safetensors", load_weights(weights), training={}) is None
 
 
+def test_a_folder_that_cannot_be_flushed_takes_nothing_back(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, flush = weights.read_bytes(), publishing._flush
+
+    def no_folders(path: Path) -> None:
+        if path.is_dir():
+            raise OSError(22, "Invalid argument")
+        flush(path)
+
+    monkeypatch.setattr(publishing, "_flush", no_folders)
+    kept = publish_weights(weights, AdaptiveClick.from_preset("nano", image_size=64), training={"seed": 1})
+    assert kept is not None
+    assert kept.read_bytes() == content
+    assert read_header(weights)["training"] == {"seed": 1}
+
+
 def test_what_was_learned_from_is_not_held_back_later() -> None:
     names = [f"image {number}" for number in range(200)]
     learned: set[str] = set()
