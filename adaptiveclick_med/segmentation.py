@@ -135,7 +135,7 @@ def segment_picture(
         image: file of the picture.
         clicks: in the order in which they are made, with points (row, column).
         output: PNG to write: 255 on the object; where clicks have several labels, the labels themselves.
-        choose: rank of the newest click's candidate to take in the place of the mask.
+        choose: rank of the newest click's candidate to take in the place of the mask, 0 the first.
         window: see :func:`adaptiveclick_med.transforms.intensity.to_unit_rgb`; by default the network's own choice.
         channels: see there.
         preview: PNG of the image, clicks, mask, probability and candidates of the newest click's object.
@@ -160,6 +160,7 @@ def segment_picture(
     newest = clicks[-1].label
     ranked = answers[newest].candidates
     if choose is not None:
+        _check_choice(choose, len(ranked))
         answers[newest] = sessions[newest].choose(choose)
     whole = np.zeros(picture.shape[:2], dtype=np.uint8)
     for label, answer in answers.items():
@@ -206,7 +207,7 @@ def segment_volume(
         propagate: ``"both"``, ``"up"`` or ``"down"``: carry each object through its neighbouring slices; ``None``: only
             clicked slices.
         until: see :meth:`adaptiveclick_med.inference.VolumeSession.propagate`.
-        choose: rank of the newest click's candidate to take in the place of the mask.
+        choose: rank of the newest click's candidate to take in the place of the mask, 0 the first.
         names: what objects are called in a DICOM SEG, by label.
         series_uid: which series of a DICOM folder with several.
         window: see :meth:`adaptiveclick_med.inference.VolumeSession.set_volume`.
@@ -231,9 +232,14 @@ def segment_volume(
     for click in clicks:
         plane = click.plane or session.acquisition_plane
         point = click.point if system == "voxel" else session.to_voxel(click.point, system)
-        session.click(point, click.positive, label=click.label, plane=plane)
+        try:
+            session.click(point, click.positive, label=click.label, plane=plane)
+        except ValueError as error:
+            place = ", ".join(f"{value:g}" for value in click.point)
+            raise ValueError(f"click ({place}) in {system} coordinates: {error}") from error
     ranked = session.candidates
     if choose is not None:
+        _check_choice(choose, len(ranked))
         session.choose(choose)
     labels = list(dict.fromkeys(click.label for click in clicks))
     carried = tuple(session.propagate(propagate, until, label=label) for label in labels) if propagate else ()
@@ -257,6 +263,14 @@ def segment_volume(
         carried,
         None if preview is None else Path(preview),
     )
+
+
+def _check_choice(choose: int, count: int) -> None:
+    if not 0 <= choose < count:
+        raise ValueError(
+            f"choose must be the place of one of the {count} candidates of the newest click, from 1 on, "
+            f"got {choose + 1}."
+        )
 
 
 def _checked_output(output: str | Path, suffixes: Sequence[str], kind: str) -> Path:

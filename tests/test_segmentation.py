@@ -166,7 +166,7 @@ def test_what_cannot_be_used_writes_nothing(network: Any, file: Path, tmp_path: 
         ({"clicks": one, "system": "LAS"}, "system must be"),
         ({"clicks": one, "propagate": "left"}, "direction must be"),
         ({"clicks": one, "propagate": "up", "until": 0}, "until must be"),
-        ({"clicks": one, "choose": 10}, "rank must be"),
+        ({"clicks": one, "choose": 10}, "choose must be .* of the 10 candidates .* got 11"),
         ({"clicks": one, "output": tmp_path / "out" / "mask.png"}, "must be a .nii"),
         ({"clicks": one, "output": tmp_path / "out" / "mask.dcm"}, "only for a DICOM series"),
         ({"clicks": one, "image": tmp_path / "none.nii.gz"}, "there is no such file"),
@@ -205,6 +205,8 @@ def test_the_command_line_names_what_does_not_fit(weights: Path, file: Path, tmp
         ([*picture, "--click", "1,2", "--system", "RAS"], "--system is for volumes"),
         ([*picture, "--click", "1,2", "--choose", "0"], "choose must be at least 1"),
         ([str(file), str(tmp_path / "m.nii"), "--click", "1,2,3", "--names", '{"a": "b"}'], "names must have labels"),
+        ([str(file), str(tmp_path / "m.nii"), "--click", "1,2,3", "--names", "liver"], '{"1": "liver"}'),
+        ([str(file), str(tmp_path / "m.nii"), "--click", "1,2,9", "--system", "RAS"], "click (1, 2, 9) in RAS"),
     ]
     for arguments, message in cases:
         result = CliRunner().invoke(app, ["segment", *arguments, "--weights", str(weights)])

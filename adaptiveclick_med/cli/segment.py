@@ -103,7 +103,7 @@ def segment(
             propagate=None if propagate is None else propagate.value,
             until=_until(until),
             choose=rank,
-            names={_number(key): str(name) for key, name in json_object(names, "names").items()},
+            names={_number(key): str(name) for key, name in json_object(names, "names", '{"1": "liver"}').items()},
             series_uid=series,
             window=window,
             channels=chosen,

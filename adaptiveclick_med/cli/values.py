@@ -8,12 +8,13 @@ from typing import Any
 __all__ = ["json_object", "whole_numbers", "window_value"]
 
 
-def json_object(text: str | None, option: str) -> dict[str, Any]:
+def json_object(text: str | None, option: str, example: str = '{"every": 2}') -> dict[str, Any]:
     """Return the dictionary of a JSON text, an empty one for ``None``.
 
     Args:
         text: for example ``{"plane": "coronal"}``.
         option: what the option is called in the error.
+        example: shown there.
 
     Raises:
         ValueError: when the text is no JSON object.
@@ -23,9 +24,9 @@ def json_object(text: str | None, option: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise ValueError(f'{option} must be JSON such as {{"every": 2}}, got {text!r}: {error}.') from error
+        raise ValueError(f"{option} must be JSON such as {example}, got {text!r}: {error}.") from error
     if not isinstance(value, dict):
-        raise ValueError(f'{option} must be a JSON object such as {{"every": 2}}, got {text!r}.')
+        raise ValueError(f"{option} must be a JSON object such as {example}, got {text!r}.")
     return value
 
 

@@ -7,6 +7,7 @@ import logging
 import logging.config
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,15 @@ def serve(studies: str, conf: Mapping[str, str], *, host: str, port: int, level:
         level: of the log.
 
     Raises:
-        ValueError: when an option cannot be used.
+        ValueError: when an option is unknown or cannot be used.
         FileNotFoundError: when there is no such folder.
     """
     import uvicorn
 
+    known = [field.name for field in fields(ServingOptions)]
+    unknown = [key for key in conf if key not in known]
+    if unknown:
+        raise ValueError(f"There is no option {unknown[0]!r}; known ones are {', '.join(known)}.")
     if not is_remote(studies):
         studies = os.path.realpath(Path(studies).expanduser())
         if not os.path.isdir(studies):

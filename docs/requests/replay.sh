@@ -7,6 +7,7 @@
 # IMAGE is the name of a volume (or a SeriesInstanceUID), LABEL one of the server's labels, and I J K a voxel on the
 # object, at least 4 voxels from the edges along I and J. A label with the tag "replay" is saved and removed again.
 set -euo pipefail
+[ $# -eq 6 ] || { echo "usage: $0 URL IMAGE LABEL I J K" >&2; exit 2; }
 url=${1%/} image=$2 label=$3 i=$4 j=$5 k=$6
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT

@@ -57,3 +57,10 @@ def test_everything_comes_as_text(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_named(key: str, value: str, allowed: str) -> None:
     with pytest.raises(ValueError, match=f"{key}.*{re.escape(allowed)}"):
         ServingOptions.from_conf({key: value}, "studies")
+
+
+def test_an_unknown_option_is_named(tmp_path: Path) -> None:
+    from adaptiveclick_med.label_app.server import serve
+
+    with pytest.raises(ValueError, match=r"no option 'max_click'; known ones are work_dir, weights, .*max_clicks"):
+        serve(str(tmp_path), {"max_click": "5"}, host="127.0.0.1", port=8000)
