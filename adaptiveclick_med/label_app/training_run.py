@@ -210,9 +210,9 @@ class TrainingRun:
         key, network = self.best
         if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
             raise FloatingPointError("the new weights are not all finite numbers: lower learning_rate.")
-        worse = old is not None and key[0] > _rank(old)[0]
+        worse = old is not None and key > _rank(old)
         if worse and self.options.publish == PUBLISH[0]:
-            note = "The new weights need more clicks on the held-back labels than the old ones, which stay in use."
+            note = "The new weights do worse on the held-back labels than the old ones, which stay in use."
             logger.warning("%s", note)
             self._tell(note=note)
         else:

@@ -229,6 +229,15 @@ def test_worse_weights_are_not_published(
     assert len(files(weights.parent)) == 2
 
 
+def test_the_mean_iou_decides_where_no_object_reaches_the_goal(
+    tmp_path: Path, studies: Callable[..., LocalDatastore], weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([(10.0, 10.0, -0.57), (10.0, 10.0, -0.6)])
+    monkeypatch.setattr(training_run, "_rank", lambda result: next(answers))
+    request = {**FAST, "publish": "unless worse"}
+    assert not FineTune(weights, tmp_path / "work")(request, studies(2))["published"]
+
+
 def _ranks(old: float, new: float) -> Callable[[Any], tuple[float, ...]]:
     """Clicks of the only epoch's network, which is asked for first, and of the old one."""
     answers = iter([(new, 0.0, 0.0), (old, 0.0, 0.0)])
