@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptiveclick_med.clicks import click_maps
-from adaptiveclick_med.networks import AdaptiveClickOutput, ClickNetwork
+from adaptiveclick_med.networks import AdaptiveClickOutput, ClickModel
 
 __all__ = ["ClickPredictor", "mirrored_points"]
 
@@ -24,26 +24,28 @@ def mirrored_points(points: Tensor, width: int) -> Tensor:
 
 
 class ClickPredictor:
-    """Calls one of our networks, or any callable, with crops.
+    """Calls a :class:`ClickModel`, or any callable, with crops.
 
     Args:
-        network: one of ours, or a callable (image [B, 3, h, w] in [0, 1], previous mask [B, 1, h, w], points
+        network: a :class:`ClickModel`, or a callable (image [B, 3, h, w] in [0, 1], previous mask [B, 1, h, w], points
             [B, 2N, 3] in crop pixels) -> logits [B, 1, h', w'].
         flip: average the logits with those of the mirror image.
     """
 
-    def __init__(self, network: Callable[..., Any], *, flip: bool = True) -> None:
+    def __init__(self, network: ClickModel | Callable[..., Any], *, flip: bool = True) -> None:
         self.network = network
         self.flip = flip
 
     @property
     def patch_size(self) -> int:
         """Side of the network's patches in pixels, 1 for a callable."""
-        return self.network.encoder.patch_size if isinstance(self.network, ClickNetwork) else 1
+        return self.network.patch_size if isinstance(self.network, ClickModel) else 1
 
     @property
     def device(self) -> torch.device:
         """Where the network lives, the CPU for a callable without parameters."""
+        if isinstance(self.network, ClickModel):
+            return self.network.device
         if isinstance(self.network, torch.nn.Module):
             for parameter in self.network.parameters():
                 return parameter.device
@@ -65,7 +67,7 @@ class ClickPredictor:
         Raises:
             RuntimeError: when the network is in training mode.
         """
-        if isinstance(self.network, ClickNetwork) and self.network.training:
+        if isinstance(self.network, ClickModel) and self.network.training:
             raise RuntimeError("The network is in training mode; call network.eval() first.")
         batch, width = image.shape[0], int(image.shape[-1])
         if self.flip:
@@ -105,7 +107,7 @@ class ClickPredictor:
         return masks[..., : size[0], : size[1]]
 
     def _run(self, image: Tensor, previous: Tensor, points: Tensor) -> tuple[Tensor, AdaptiveClickOutput | None]:
-        if not isinstance(self.network, ClickNetwork):
+        if not isinstance(self.network, ClickModel):
             return self.network(image, previous, points), None
         height, width = int(image.shape[-2]), int(image.shape[-1])
         x = torch.cat([image, previous, click_maps(points, (height, width))], dim=1)

@@ -19,7 +19,7 @@ from adaptiveclick_med.inference.crop import CropBox, ZoomIn
 from adaptiveclick_med.inference.prediction import Candidate, Prediction
 from adaptiveclick_med.inference.predictor import ClickPredictor
 from adaptiveclick_med.inference.state import Question, SessionState
-from adaptiveclick_med.networks import AdaptiveClickOutput, ClickNetwork
+from adaptiveclick_med.networks import AdaptiveClickOutput, ClickModel
 from adaptiveclick_med.networks.click_network import as_size
 from adaptiveclick_med.transforms.intensity import to_unit_rgb
 
@@ -33,8 +33,9 @@ class InteractiveSession:
     on its mirror image, paste back; the pasted probability is the next previous mask.
 
     Args:
-        network: an ``AdaptiveClick`` or ``SimpleClick`` in evaluation mode, or any callable (image [B, 3, h, w] in
-            [0, 1], previous mask [B, 1, h, w], points [B, 2N, 3] in crop pixels) -> logits [B, 1, h', w'].
+        network: an ``AdaptiveClick`` or ``SimpleClick`` in evaluation mode, another
+            :class:`~adaptiveclick_med.networks.ClickModel`, or any callable (image [B, 3, h, w] in [0, 1], previous
+            mask [B, 1, h, w], points [B, 2N, 3] in crop pixels) -> logits [B, 1, h', w'].
         crop_size: side or (height, width) in pixels to which a crop is resized; ``None``: the size the network was
             built for, 448 for a callable.
         zoom_in: crop around the object; ``False``: the image goes in at its own size. A :class:`ZoomIn` is used as is.
@@ -57,7 +58,7 @@ class InteractiveSession:
 
     def __init__(
         self,
-        network: Callable[..., Any],
+        network: ClickModel | Callable[..., Any],
         crop_size: int | tuple[int, int] | None = None,
         zoom_in: bool | ZoomIn = True,
         flip: bool = True,
@@ -66,14 +67,14 @@ class InteractiveSession:
         max_clicks: int = 100,
         undo_limit: int | None = None,
     ) -> None:
-        if isinstance(network, torch.nn.Module) and isinstance(network, ClickNetwork) and network.training:
+        if isinstance(network, ClickModel) and network.training:
             raise ValueError("network must be in evaluation mode; call network.eval() first.")
         if undo_limit is not None and undo_limit < 0:
             raise ValueError(f"undo_limit must be at least 0 or None, got {undo_limit}.")
         if not 0.0 < threshold < 1.0:
             raise ValueError(f"threshold must lie between 0 and 1, got {threshold}.")
         if crop_size is None:
-            crop_size = network.arguments["image_size"] if isinstance(network, ClickNetwork) else 448
+            crop_size = network.image_size if isinstance(network, ClickModel) else 448
         self.predictor = ClickPredictor(network, flip=flip)
         self.crop_size = as_size(crop_size, "crop_size")
         self.zoom_in = zoom_in if isinstance(zoom_in, ZoomIn) else (ZoomIn(self.crop_size) if zoom_in else None)

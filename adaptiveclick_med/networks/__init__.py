@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adaptiveclick_med.networks.adaptive_click import AdaptiveClick
+from adaptiveclick_med.networks.click_model import ClickModel
 from adaptiveclick_med.networks.click_network import ClickNetwork
 from adaptiveclick_med.networks.output import AdaptiveClickOutput
 from adaptiveclick_med.networks.presets import PRESETS, preset_arguments
@@ -15,6 +16,7 @@ __all__ = [
     "PRESETS",
     "AdaptiveClick",
     "AdaptiveClickOutput",
+    "ClickModel",
     "ClickNetwork",
     "SimpleClick",
     "build_network",

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adaptiveclick_med.networks.click_model import ClickModel
 from adaptiveclick_med.networks.output import AdaptiveClickOutput
 from adaptiveclick_med.networks.plain_vit import PlainViT
 from adaptiveclick_med.networks.presets import preset_arguments
@@ -43,7 +44,7 @@ def upsample_to(logits: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(logits, like.shape[-2:], mode="bilinear", align_corners=True)
 
 
-class ClickNetwork(nn.Module):
+class ClickNetwork(nn.Module, ClickModel):
     """Base class: takes [B, 6, H, W], normalises the image and encodes it together with the prompts.
 
     Args:
@@ -91,6 +92,21 @@ class ClickNetwork(nn.Module):
         """
         chosen = {name: value for name, value in arguments.items() if value is not None}
         return cls(**{**preset_arguments(preset, plain_head=cls.plain_head), **chosen})
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.encoder.patch_size
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the input that the network was built for."""
+        return as_size(self.arguments["image_size"])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return self.encoder.pos_embed.device
 
     def encode(self, x: Tensor) -> Tensor:
         """Normalise and encode.
