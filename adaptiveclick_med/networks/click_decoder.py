@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adaptiveclick_med.networks.channels_last import pointwise
 from adaptiveclick_med.networks.position import sine_positions
 
 __all__ = ["ClickDecoder", "ClickDecoderOutput", "click_gate"]
@@ -66,13 +67,32 @@ class _DecoderLayer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, query: Tensor, query_position: Tensor, keys: Tensor, values: Tensor, blocked: Tensor) -> Tensor:
-        heads = self.cross_attn.num_heads
-        mask = blocked[:, None].expand(-1, heads, -1, -1).flatten(0, 1)
-        found = self.cross_attn(query + query_position, keys, values, attn_mask=mask, need_weights=False)[0]
-        query = self.cross_norm(query + found)
+        query = self.cross_norm(query + self._look(query + query_position, keys, values, blocked))
         placed = query + query_position
         query = self.self_norm(query + self.self_attn(placed, placed, query, need_weights=False)[0])
         return self.feedforward_norm(query + self.linear2(F.relu(self.linear1(query))))
+
+    def _look(self, query: Tensor, keys: Tensor, values: Tensor, blocked: Tensor) -> Tensor:
+        """Attend to the memory through a gate.
+
+        There are few queries and many positions. So the projections of keys and values are moved to the queries' side:
+        q (W_k k) = (q W_k) k, and the weighted sum of W_v v is W_v times that of v. The bias of the keys adds the same
+        to all positions, which the softmax takes out again.
+        """
+        attention = self.cross_attn
+        heads, (queries, dim) = attention.num_heads, query.shape[1:]
+        if heads * queries >= dim:
+            mask = blocked[:, None].expand(-1, heads, -1, -1).flatten(0, 1)
+            return attention(query, keys, values, attn_mask=mask, need_weights=False)[0]
+        to_query, to_key, to_value = attention.in_proj_weight.chunk(3)
+        query_bias, _, value_bias = attention.in_proj_bias.chunk(3)
+        asked = F.linear(query, to_query, query_bias).unflatten(-1, (heads, -1)) / math.sqrt(dim // heads)
+        asked = torch.einsum("bqhc,hcd->bhqd", asked, to_key.unflatten(0, (heads, -1))).flatten(1, 2)
+        scores = torch.bmm(asked, keys.transpose(1, 2).to(asked.dtype)).unflatten(1, (heads, queries))
+        shares = scores.masked_fill(blocked[:, None], float("-inf")).softmax(-1).flatten(1, 2)
+        seen = torch.bmm(shares.to(values.dtype), values).unflatten(1, (heads, queries))
+        seen = torch.einsum("bhqd,hcd->bqhc", seen, to_value.unflatten(0, (heads, -1))).flatten(2)
+        return attention.out_proj(seen + value_bias)
 
 
 class ClickDecoder(nn.Module):
@@ -118,7 +138,13 @@ class ClickDecoder(nn.Module):
             nn.init.normal_(embedding)
 
     def forward(
-        self, levels: Sequence[Tensor], pixel_embedding: Tensor, positive_map: Tensor, *, all_masks: bool
+        self,
+        levels: Sequence[Tensor],
+        pixel_embedding: Tensor,
+        positive_map: Tensor,
+        *,
+        all_masks: bool,
+        projection: nn.Conv2d | None = None,
     ) -> ClickDecoderOutput:
         """Decode candidates.
 
@@ -130,14 +156,18 @@ class ClickDecoder(nn.Module):
             pixel_embedding: F3 at stride 4, [B, d, H / 4, W / 4].
             positive_map: [B, 1, H, W] positive click map.
             all_masks: whether the stride-4 masks of all prediction points are wanted, not only the last.
+            projection: a 1 x 1 convolution that ``pixel_embedding`` still has to go through. Since it is linear, it is
+                applied to the resized maps and to the ten mask embeddings in place of every pixel.
         """
         batch, dim = pixel_embedding.shape[:2]
+        pixels = pixel_embedding.permute(0, 2, 3, 1).flatten(1, 2)
         keys, values, small, near = [], [], [], []
         with torch.no_grad():
             for level in levels:
                 size = (int(level.shape[-2]), int(level.shape[-1]))
                 resized = F.interpolate(pixel_embedding.detach(), size, mode="bilinear", align_corners=False)
-                small.append(resized.flatten(2))
+                resized = resized.permute(0, 2, 3, 1).flatten(1, 2)
+                small.append(resized if projection is None else pointwise(projection, resized))
                 near.append(click_gate(positive_map, size))
         for index, level in enumerate(levels):
             size = (int(level.shape[-2]), int(level.shape[-1]))
@@ -154,7 +184,9 @@ class ClickDecoder(nn.Module):
             normed = self.norm(query)
             click_logits, mask_embedding = self.click_head(normed), self.mask_head(normed)
             last = index == len(self.layers)
-            mask_logits = torch.einsum("bqd,bdhw->bqhw", mask_embedding, pixel_embedding) if all_masks or last else None
+            mask_logits = None
+            if all_masks or last:
+                mask_logits = _masks(mask_embedding, pixels, projection).unflatten(-1, pixel_embedding.shape[-2:])
             predictions.append((mask_logits, click_logits))
             if last:
                 break
@@ -169,6 +201,14 @@ class ClickDecoder(nn.Module):
     @torch.no_grad()
     def _blocked(mask_embedding: Tensor, click_logits: Tensor, embedding: Tensor, near: Tensor) -> Tensor:
         """Return [B, Q, positions], ``True`` where neither the query's mask nor a positive click allows a look."""
-        own = torch.bmm(mask_embedding.float(), embedding.float())
+        own = torch.bmm(mask_embedding.float(), embedding.float().transpose(1, 2))
         clicked = click_logits[..., 1] > click_logits[..., 0]
         return (own < 0) & ~(clicked[..., None] & near[:, None])
+
+
+def _masks(mask_embedding: Tensor, pixels: Tensor, projection: nn.Conv2d | None) -> Tensor:
+    """[B, Q, d] and [B, positions, d] -> mask logits [B, Q, positions], see :meth:`ClickDecoder.forward`."""
+    if projection is None or projection.bias is None:
+        return torch.bmm(mask_embedding, pixels.transpose(1, 2))
+    constant = (mask_embedding @ projection.bias)[..., None]
+    return torch.bmm(mask_embedding @ projection.weight.flatten(1), pixels.transpose(1, 2)) + constant

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adaptiveclick_med.networks.channels_last import group_norm, pointwise
+
 __all__ = ["FeaturePyramid"]
 
 
@@ -64,4 +66,55 @@ class FeaturePyramid(nn.Module):
         even = features
         if height % 2 or width % 2:
             even = F.pad(features, (0, width % 2, 0, height % 2), mode="replicate")
-        return self.stride4(features), self.stride8(features), self.stride16(features), self.stride32(even)
+        x = features.permute(0, 2, 3, 1).contiguous()
+        maps = (
+            _raster(_run(self.stride4, x[:, :, :, None])),
+            _raster(_run(self.stride8, x[:, :, :, None])),
+            _run(self.stride16, x),
+            _run(self.stride32, _pairs(even.permute(0, 2, 3, 1))),
+        )
+        return tuple(level.permute(0, 3, 1, 2) for level in maps)  # type: ignore[return-value]
+
+
+def _run(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """Apply the layers of one map to tokens with the channels last.
+
+    All layers but the transposed convolutions work on each position alone, and those make four positions of one. So
+    everything is a product of tokens and a matrix, and the positions are put in order at the end, by :func:`_raster`.
+
+    Args:
+        layers: convolutions without overlap, normalisation with one group, activations.
+        x: [B, h, w, C], or [B, h, w, 1, C] where positions are to be split.
+
+    Returns:
+        [B, h, w, C'], or [B, h, w, 4 ** n, C'] after n transposed convolutions.
+    """
+    for layer in layers:
+        if isinstance(layer, nn.ConvTranspose2d):
+            weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
+            bias = None if layer.bias is None else layer.bias.repeat(4)
+            x = F.linear(x, weight, bias).unflatten(-1, (4, -1)).flatten(3, 4)
+        elif isinstance(layer, nn.Conv2d):
+            x = pointwise(layer, x)
+        elif isinstance(layer, nn.GroupNorm):
+            x = group_norm(layer, x)
+        else:
+            x = layer(x)
+    return x
+
+
+def _raster(x: Tensor) -> Tensor:
+    """[B, h, w, 4 ** n, C], where each split made 2 x 2 positions of one -> [B, h 2 ** n, w 2 ** n, C]."""
+    batch, height, width, parts, channels = x.shape
+    if parts == 4:
+        x = x.reshape(batch, height, width, 2, 2, channels).permute(0, 1, 3, 2, 4, 5)
+        return x.reshape(batch, 2 * height, 2 * width, channels)
+    x = x.reshape(batch, height, width, 2, 2, 2, 2, channels).permute(0, 1, 3, 5, 2, 4, 6, 7)
+    return x.reshape(batch, 4 * height, 4 * width, channels)
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """[B, 2h, 2w, C] -> [B, h, w, 4C], channels first, as a convolution with kernel and stride 2 sees them."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).permute(0, 1, 3, 5, 2, 4)
+    return x.reshape(batch, height // 2, width // 2, 4 * channels)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adaptiveclick_med.networks.channels_last import group_norm, pointwise
 from adaptiveclick_med.networks.deformable_attention import MultiScaleDeformableAttention, reference_points
 from adaptiveclick_med.networks.position import sine_positions
 
@@ -88,13 +89,29 @@ class PixelDecoder(nn.Module):
             The refined maps F'0, F'1, F'2 at strides 32, 16, 8, [B, d, h, w] each, and the per-pixel embedding F3 at
             stride 4, [B, d, H / 4, W / 4].
         """
+        levels, features = self.features(pyramid)
+        return levels, self.embed(features)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Turn the stride-4 features of :meth:`features` [B, d, h, w] into the per-pixel embedding, of their shape."""
+        return pointwise(self.pixel_embed, features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def features(self, pyramid: Sequence[Tensor]) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """Decode a pyramid up to the last layer :meth:`embed`, which is linear in each pixel.
+
+        Args:
+            pyramid: maps at strides 4, 8, 16, 32.
+
+        Returns:
+            The refined maps as :meth:`forward`, and the stride-4 features that :meth:`embed` takes. The channels of all
+            lie last in memory.
+        """
         fine, maps = pyramid[0], (pyramid[3], pyramid[2], pyramid[1])
         sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in maps]
         tokens = torch.cat(
-            [project(level).flatten(2).transpose(1, 2) for project, level in zip(self.input_proj, maps, strict=True)],
-            dim=1,
+            [_project(layers, level).flatten(1, 2) for layers, level in zip(self.input_proj, maps, strict=True)], dim=1
         )
-        channels = tokens.shape[-1]
+        channels = int(tokens.shape[-1])
         position = torch.cat(
             [
                 sine_positions(size, channels, device=tokens.device).flatten(1).T + self.level_embed[level]
@@ -105,10 +122,13 @@ class PixelDecoder(nn.Module):
         for layer in self.layers:
             tokens = layer(tokens, position, reference, sizes)
         parts = tokens.split([height * width for height, width in sizes], dim=1)
-        refined = [
-            part.transpose(1, 2).reshape(part.shape[0], channels, *size)
-            for part, size in zip(parts, sizes, strict=True)
-        ]
-        lateral = self.lateral(fine)
+        refined = [part.unflatten(1, size).permute(0, 3, 1, 2) for part, size in zip(parts, sizes, strict=True)]
+        lateral = _project(self.lateral, fine).relu().permute(0, 3, 1, 2)
         merged = lateral + F.interpolate(refined[2], lateral.shape[-2:], mode="bilinear", align_corners=False)
-        return (refined[0], refined[1], refined[2]), self.pixel_embed(self.output(merged))
+        return (refined[0], refined[1], refined[2]), self.output(merged)
+
+
+def _project(layers: nn.Module, level: Tensor) -> Tensor:
+    """Apply a 1 x 1 convolution and the normalisation after it: [B, C, h, w] -> [B, h, w, d]."""
+    conv, norm = layers[0], layers[1]  # type: ignore[index]
+    return group_norm(norm, pointwise(conv, level.permute(0, 2, 3, 1)))

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from adaptiveclick_med.clicks import click_maps
-from adaptiveclick_med.networks.click_decoder import ClickDecoder, click_gate
+from adaptiveclick_med.networks.click_decoder import ClickDecoder, _DecoderLayer, click_gate
 from adaptiveclick_med.networks.position import sine_positions
 
 DIM, QUERIES = 16, 3
@@ -186,3 +186,37 @@ class TestClickDecoder:
     def test_width_must_be_a_multiple_of_the_heads(self):
         with pytest.raises(ValueError, match="dim must be a multiple of num_heads, got 10 and 8"):
             ClickDecoder(dim=10)
+
+
+@torch.no_grad()
+def test_moved_projections_equal_multi_head_attention():
+    torch.manual_seed(2)
+    layer = _DecoderLayer(16, 4, 24).eval()
+    torch.nn.init.normal_(layer.cross_attn.in_proj_bias)
+    query, keys, values = torch.randn(2, 3, 16), torch.randn(2, 24, 16), torch.randn(2, 24, 16)
+    blocked = torch.rand(2, 3, 24) < 0.5
+    mask = blocked.repeat_interleave(4, 0)
+    expected = layer.cross_attn(query, keys, values, attn_mask=mask, need_weights=False)[0]
+    torch.testing.assert_close(layer._look(query, keys, values, blocked), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_many_queries_use_the_usual_order_of_products():
+    torch.manual_seed(3)
+    layer = _DecoderLayer(16, 4, 24).eval()
+    query, keys = torch.randn(1, 8, 16), torch.randn(1, 24, 16)
+    blocked = torch.zeros(1, 8, 24, dtype=torch.bool)
+    expected = torch.cat([layer._look(part, keys, keys, blocked[:, :2]) for part in query.split(2, dim=1)], dim=1)
+    torch.testing.assert_close(layer._look(query, keys, keys, blocked), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_projection_of_the_pixels_may_come_later():
+    decoder, projection = make(), torch.nn.Conv2d(DIM, DIM, 1)
+    levels, features, positive = inputs()
+    later = decoder(levels, features, positive, all_masks=False, projection=projection)
+    sooner = decoder(levels, projection(features), positive, all_masks=False)
+    for found, expected in zip(later.blocked, sooner.blocked, strict=True):
+        assert torch.equal(found, expected)
+    for found, expected in zip(later.predictions[-1], sooner.predictions[-1], strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -92,3 +92,28 @@ def test_gradients():
 def test_width_must_be_a_multiple_of_the_heads():
     with pytest.raises(ValueError, match="embed_dim must be a multiple of num_heads, got 10 and 4"):
         MultiScaleDeformableAttention(10, num_heads=4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("spread", [0.5, 3.0, 40.0])
+def test_both_ways_to_sample_agree(spread):
+    torch.manual_seed(1)
+    attention = MultiScaleDeformableAttention(16, num_heads=4, num_levels=3, num_points=4)
+    attention.sampling_offsets.bias.mul_(spread)
+    for layer in (attention.sampling_offsets, attention.attention_weights):
+        layer.weight.normal_()
+    length = sum(height * width for height, width in SIZES)
+    query, values = torch.randn(2, length, 16), torch.randn(2, length, 16)
+    reference = reference_points(SIZES, device=query.device, dtype=torch.float32)
+    gathered = attention(query, reference, values, SIZES)
+    with torch.enable_grad():
+        sampled = attention(query, reference, values, SIZES)
+    torch.testing.assert_close(gathered, sampled, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_infinite_and_distant_places_find_nothing():
+    attention = MultiScaleDeformableAttention(8, num_heads=2, num_levels=1, num_points=1)
+    attention.sampling_offsets.bias.copy_(torch.tensor([1e9, 0.0, 0.0, -1e9]))
+    found = attention(torch.zeros(1, 4, 8), torch.full((4, 2), 0.5), torch.ones(1, 4, 8), [(2, 2)])
+    torch.testing.assert_close(found, attention.output_proj.bias.expand(1, 4, 8))

@@ -52,10 +52,18 @@ def test_an_odd_grid_is_extended_by_its_last_row_and_column():
     pyramid, x = FeaturePyramid(8, (4, 4, 4, 4)), torch.randn(1, 8, 3, 5)
     longer = torch.cat([x, x[:, :, -1:]], dim=2)
     extended = torch.cat([longer, longer[..., -1:]], dim=3)
-    assert torch.equal(pyramid(x)[3], pyramid.stride32(extended))
+    torch.testing.assert_close(pyramid(x)[3], pyramid.stride32(extended))
 
 
 @pytest.mark.parametrize("out_channels", [(1, 2, 3), (1, 2, 3, 4, 5), ()])
 def test_out_channels_must_be_four(out_channels):
     with pytest.raises(ValueError, match="out_channels must be four numbers"):
         FeaturePyramid(8, out_channels)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(4, 6), (3, 5)])
+def test_products_of_tokens_equal_the_convolutions(size):
+    pyramid, x = FeaturePyramid(8, (8, 12, 16, 24)), torch.randn(2, 8, *size)
+    for found, layers in zip(pyramid(x)[:3], (pyramid.stride4, pyramid.stride8, pyramid.stride16), strict=True):
+        torch.testing.assert_close(found, layers(x), atol=1e-5, rtol=1e-5)
