@@ -131,11 +131,16 @@ class TestReleasedConfiguration:
         assert sum(count_parameters(network).values()) == 121_886_314 - self.UNUSED_PARAMETERS
         counts = count_flops(network, (1, 6, 448, 448))
         multiply_adds = sum(counts.values()) / 2
-        assert multiply_adds == pytest.approx(104.1e9, rel=0.003)
+        assert multiply_adds == pytest.approx(102.134e9, rel=1e-4)
         # The released code makes full-size masks before each of nine layers; here they are made at three small sizes.
-        query_masks = 10 * 256
-        full, small = 9 * query_masks * 112**2, 3 * query_masks * (14**2 + 28**2 + 56**2)
-        assert multiply_adds + full - small == pytest.approx(104.1e9, abs=0.05e9)
+        query_masks, positions = 10 * 256, 14**2 + 28**2 + 56**2
+        masks = 9 * query_masks * 112**2 - 3 * query_masks * positions
+        # Its last projection is of all pixels; here it is of the small maps and of the last mask embeddings.
+        pixels = 256**2 * (112**2 - positions - 10)
+        # It projects keys and values of all positions; here queries of eight heads are compared with what is not.
+        usual = positions * (2 * 256**2 + 2 * query_masks)
+        moved = positions * 2 * 8 * query_masks + 2 * 10 * 256**2
+        assert multiply_adds + masks + pixels + 3 * (usual - moved) == pytest.approx(104.1e9, abs=0.05e9)
         assert counts[REST] == 2 * 10 * 112**2
 
     def test_each_pixel_decoder_layer_adds_the_same(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adaptiveclick_med.networks.click_decoder import ClickDecoder
 from adaptiveclick_med.networks.click_network import IMAGENET_MEAN, IMAGENET_STD, ClickNetwork, as_size, upsample_to
@@ -141,18 +141,17 @@ class AdaptiveClick(ClickNetwork):
     def _run(self, x: Tensor, *, all_masks: bool, return_features: bool) -> AdaptiveClickOutput:
         encoded = self.encode(x)
         pyramid = self.pyramid(encoded)
-        levels, pixel_embedding = self.pixel_decoder.features(pyramid)
-        projection: nn.Conv2d | None = self.pixel_decoder.pixel_embed
-        if all_masks or return_features:
-            pixel_embedding, projection = self.pixel_decoder.embed(pixel_embedding), None
-        decoded = self.click_decoder(levels, pixel_embedding, x[:, 4:5], all_masks=all_masks, projection=projection)
+        embed = all_masks or return_features
+        levels, pixels = self.pixel_decoder(pyramid, embed=embed)
+        projection = None if embed else self.pixel_decoder.pixel_embed
+        decoded = self.click_decoder(levels, pixels, x[:, 4:5], all_masks=all_masks, projection=projection)
         mask_logits, click_logits = decoded.predictions[-1]
         assert mask_logits is not None
         combined = torch.einsum("bq,bqhw->bhw", click_logits[..., 1].sigmoid(), mask_logits)[:, None]
         auxiliary = tuple((masks, clicks) for masks, clicks in decoded.predictions[:-1] if masks is not None)
         features = None
         if return_features:
-            features = {"encoder": encoded, "pixel_embedding": pixel_embedding}
+            features = {"encoder": encoded, "pixel_embedding": pixels}
             features.update({f"pyramid_{index}": level for index, level in enumerate(pyramid)})
             features.update({f"pixel_{index}": level for index, level in enumerate(levels)})
             features.update({f"blocked_{index}": gate for index, gate in enumerate(decoded.blocked)})

@@ -70,7 +70,7 @@ class _DecoderLayer(nn.Module):
         query = self.cross_norm(query + self._look(query + query_position, keys, values, blocked))
         placed = query + query_position
         query = self.self_norm(query + self.self_attn(placed, placed, query, need_weights=False)[0])
-        return self.feedforward_norm(query + self.linear2(F.relu(self.linear1(query))))
+        return self.feedforward_norm(query + self.linear2(F.relu(self.linear1(query), inplace=True)))
 
     def _look(self, query: Tensor, keys: Tensor, values: Tensor, blocked: Tensor) -> Tensor:
         """Attend to the memory through a gate.
@@ -160,6 +160,7 @@ class ClickDecoder(nn.Module):
                 applied to the resized maps and to the ten mask embeddings in place of every pixel.
         """
         batch, dim = pixel_embedding.shape[:2]
+        full = (int(pixel_embedding.shape[-2]), int(pixel_embedding.shape[-1]))
         pixels = pixel_embedding.permute(0, 2, 3, 1).flatten(1, 2)
         keys, values, small, near = [], [], [], []
         with torch.no_grad():
@@ -186,7 +187,7 @@ class ClickDecoder(nn.Module):
             last = index == len(self.layers)
             mask_logits = None
             if all_masks or last:
-                mask_logits = _masks(mask_embedding, pixels, projection).unflatten(-1, pixel_embedding.shape[-2:])
+                mask_logits = _masks(mask_embedding, pixels, projection).unflatten(-1, full)
             predictions.append((mask_logits, click_logits))
             if last:
                 break

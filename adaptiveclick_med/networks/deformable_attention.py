@@ -99,7 +99,7 @@ class MultiScaleDeformableAttention(nn.Module):
         values = values.reshape(batch * heads, width // heads, -1)
         result, start = query.new_zeros(()), 0
         for level, (height, columns) in enumerate(sizes):
-            scale = offsets.new_tensor([columns, height])
+            scale = torch.stack([offsets.new_full((), columns), offsets.new_full((), height)])
             places = reference[:, None, None] + offsets[:, :, :, level] / scale
             grid = (2.0 * places - 1.0).transpose(1, 2).flatten(0, 1)
             plane = values[..., start : start + height * columns].unflatten(-1, (height, columns))

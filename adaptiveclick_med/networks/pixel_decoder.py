@@ -31,7 +31,7 @@ class _DeformableLayer(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
         x = self.norm1(x + self.self_attn(x + position, reference, x, sizes))
-        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+        return self.norm2(x + self.linear2(F.relu(self.linear1(x), inplace=True)))
 
 
 class PixelDecoder(nn.Module):
@@ -67,7 +67,7 @@ class PixelDecoder(nn.Module):
         self.level_embed = nn.Parameter(torch.empty(3, dim))
         self.layers = nn.ModuleList(_DeformableLayer(dim, num_heads, feedforward_dim) for _ in range(num_layers))
         self.lateral = nn.Sequential(nn.Conv2d(c0, dim, 1), nn.GroupNorm(32, dim), nn.ReLU())
-        self.output = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1), nn.GroupNorm(32, dim), nn.ReLU())
+        self.output = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1), nn.GroupNorm(32, dim), nn.ReLU(inplace=True))
         self.pixel_embed = nn.Conv2d(dim, dim, 1)
         self._initialise()
 
@@ -79,18 +79,19 @@ class PixelDecoder(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, pyramid: Sequence[Tensor]) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    def forward(self, pyramid: Sequence[Tensor], *, embed: bool = True) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
         """Decode a pyramid.
 
         Args:
             pyramid: maps at strides 4, 8, 16, 32.
+            embed: apply the last layer; ``False``: the second result is that of :meth:`features`.
 
         Returns:
             The refined maps F'0, F'1, F'2 at strides 32, 16, 8, [B, d, h, w] each, and the per-pixel embedding F3 at
             stride 4, [B, d, H / 4, W / 4].
         """
         levels, features = self.features(pyramid)
-        return levels, self.embed(features)
+        return levels, self.embed(features) if embed else features
 
     def embed(self, features: Tensor) -> Tensor:
         """Turn the stride-4 features of :meth:`features` [B, d, h, w] into the per-pixel embedding, of their shape."""
@@ -114,7 +115,7 @@ class PixelDecoder(nn.Module):
         channels = int(tokens.shape[-1])
         position = torch.cat(
             [
-                sine_positions(size, channels, device=tokens.device).flatten(1).T + self.level_embed[level]
+                sine_positions(size, int(channels), device=tokens.device).flatten(1).T + self.level_embed[level]
                 for level, size in enumerate(sizes)
             ]
         ).to(tokens.dtype)
@@ -123,9 +124,12 @@ class PixelDecoder(nn.Module):
             tokens = layer(tokens, position, reference, sizes)
         parts = tokens.split([height * width for height, width in sizes], dim=1)
         refined = [part.unflatten(1, size).permute(0, 3, 1, 2) for part, size in zip(parts, sizes, strict=True)]
-        lateral = _project(self.lateral, fine).relu().permute(0, 3, 1, 2)
-        merged = lateral + F.interpolate(refined[2], lateral.shape[-2:], mode="bilinear", align_corners=False)
-        return (refined[0], refined[1], refined[2]), self.output(merged)
+        return (refined[0], refined[1], refined[2]), self.output(self._merged(fine, refined[2]))
+
+    def _merged(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Add the stride-8 map, upsampled, to the lateral map at stride 4; [B, d, H / 4, W / 4]."""
+        lateral = F.relu(_project(self.lateral, fine), inplace=True).permute(0, 3, 1, 2)
+        return F.interpolate(coarse, lateral.shape[-2:], mode="bilinear", align_corners=False).add_(lateral)
 
 
 def _project(layers: nn.Module, level: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class TestOurNetworks:
     def test_without_mirror_image(self, network):
         image, previous = frames()
         logits, candidates = ClickPredictor(network, flip=False)(image, previous, POINTS)
-        output = network.predict(torch.cat([image, previous, click_maps(POINTS, (32, 40))], dim=1))
+        output = network.predict(torch.cat([image, previous, click_maps(POINTS, (32, 40))], dim=1), auxiliary=False)
         assert torch.equal(logits, output.logits)
         assert torch.equal(candidates.mask_logits, output.mask_logits)
         assert torch.equal(candidates.click_logits, output.click_logits)
@@ -69,7 +69,7 @@ class TestOurNetworks:
         image, previous = frames(30, 37)
         logits, candidates = ClickPredictor(network, flip=False)(image, previous, POINTS)
         x = F.pad(torch.cat([image, previous, click_maps(POINTS, (30, 37))], dim=1), (0, 3, 0, 2))
-        output = network.predict(x)
+        output = network.predict(x, auxiliary=False)
         assert logits.shape == (1, 1, 30, 37)
         assert torch.equal(logits, output.logits[..., :30, :37])
         masks = ClickPredictor(network).resized_masks(candidates, (30, 37))
