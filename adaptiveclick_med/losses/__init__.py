@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adaptiveclick_med.losses.adaptive_focal import AdaptiveFocalLoss
 from adaptiveclick_med.losses.base import MaskLoss
+from adaptiveclick_med.losses.distillation import DistillationLoss
 from adaptiveclick_med.losses.family import (
     LOSSES,
     BalancedCrossEntropyLoss,
@@ -24,6 +25,7 @@ __all__ = [
     "BalancedCrossEntropyLoss",
     "BinaryCrossEntropyLoss",
     "DiceLoss",
+    "DistillationLoss",
     "FocalLoss",
     "MaskAdaptiveLoss",
     "MaskLoss",
