@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from adaptiveclick_med import cli
 from adaptiveclick_med.networks import build_network
-from adaptiveclick_med.profiling import count_flops, count_parameters, profile_network
+from adaptiveclick_med.profiling import count_flops, count_parameters, profile_network, profile_training
 from adaptiveclick_med.weights import save_weights, start_network
 
 
@@ -119,6 +119,8 @@ def test_the_default_is_the_paper_s_network(monkeypatch: pytest.MonkeyPatch) -> 
         (["--preset", "bas"], "preset must be one of nano, tiny"),
         (["--preset", "nano", "--image_size", "60"], "patch_size is 8, the image is 60 x 60 pixels"),
         (["--preset", "nano", "--clicks", "1"], "clicks must be at least 2"),
+        (["--preset", "nano", "--batch_size", "2"], "batch_size is that of a training step; give --training"),
+        (["--preset", "nano", "--training", "--batch_size", "0"], "batch_size must be at least 1, got 0"),
         (["--preset", "nano", "--threads", "0"], "threads must be at least 1, got 0"),
         (["--preset", "nano", "--device", "gpu"], "device 'gpu' cannot be used"),
         (["--preset", "nano", "--network_arguments", "4"], "network_arguments must be a JSON object"),
@@ -137,3 +139,20 @@ def test_errors(
 ) -> None:
     found = fail(monkeypatch, capsys, *(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
     assert message.replace("{tmp}", str(tmp_path)) in found
+
+
+def test_the_memory_of_a_training(tmp_path: Path) -> None:
+    path = tmp_path / "cost.json"
+    output = run("--preset", "nano", "--image_size", 64, "--training", "--batch_size", 1, "--json", path)
+    content = json.loads(path.read_text())
+    network = build_network("AdaptiveClick", "nano")
+    expected = profile_training(network, 64, batch_size=1)
+    assert content["memory"] == expected.as_dict()["memory"]
+    assert content["facts"] == {"preset": "nano", **expected.facts}
+    assert output == f"{expected.table()}\n\nWritten to {path}.\n"
+
+
+def test_the_memory_of_a_training_from_weights(tmp_path: Path) -> None:
+    path = save_weights(tmp_path / "w.safetensors", start_network("SimpleClick", "nano", image_size=32))
+    output = run("--weights", path, "--training")
+    assert "SimpleClick, 32 x 32 pixels, batch 2, one training step." in output

@@ -43,13 +43,25 @@ def profile(
     threads: Annotated[Optional[int], typer.Option("--threads", help="Threads of the CPU.")] = None,
     json_file: Annotated[Optional[Path], typer.Option("--json", help="Also write the numbers to this file.")] = None,
     no_time: Annotated[bool, typer.Option("--no-time", help="Do not time clicks.")] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Compute the memory of a training step instead; nothing is allocated.")
+    ] = False,
+    batch_size: Annotated[
+        Optional[int], typer.Option("--batch_size", help="Samples of a training step on one device; by default 2.")
+    ] = None,
 ) -> None:
-    """Tell what a network costs: parameters, FLOPs, memory and seconds a click, by part (Table V of the paper)."""
+    """Tell what a network costs: parameters, FLOPs, memory and seconds a click, by part (Table V of the paper).
+
+    With --training: what one training step needs, by precision, with and without activation checkpointing.
+    """
     import json
+
+    import torch
 
     from adaptiveclick_med._files import replacing
     from adaptiveclick_med.evaluation.method import usable_device
-    from adaptiveclick_med.profiling import profile_network
+    from adaptiveclick_med.networks import ClickNetwork
+    from adaptiveclick_med.profiling import NetworkCost, TrainingProfile, profile_network, profile_training
     from adaptiveclick_med.weights import load_network, start_network
 
     given = {"preset": preset, "network": network, "network_arguments": network_arguments}
@@ -58,14 +70,22 @@ def profile(
         raise ValueError(f"weights tell class and size of the network, so {names} cannot be given beside them.")
     if json_file is not None and json_file.is_dir():
         raise IsADirectoryError(f"json must name a file, but this is a folder: {json_file}.")
-    where = usable_device(device)
+    if batch_size is not None and not training:
+        raise ValueError("batch_size is that of a training step; give --training beside it.")
+    where = torch.device("meta") if training and weights is None else usable_device(device)
+    loaded: ClickNetwork
     if weights is not None:
         loaded = load_network(weights, device=where)
     else:
         name = NetworkName.adaptive_click if network is None else network
         arguments = json_object(network_arguments, "network_arguments")
-        loaded = start_network(name.value, preset or "base", network_arguments=arguments).to(where).eval()
-    cost = profile_network(loaded, image_size, clicks=clicks, timed=not no_time, threads=threads)
+        with torch.device(where):
+            loaded = start_network(name.value, preset or "base", network_arguments=arguments).to(where).eval()
+    cost: NetworkCost | TrainingProfile
+    if training:
+        cost = profile_training(loaded, image_size, batch_size=2 if batch_size is None else batch_size)
+    else:
+        cost = profile_network(loaded, image_size, clicks=clicks, timed=not no_time, threads=threads)
     typer.echo(cost.table())
     if json_file is not None:
         source = {"weights": str(weights)} if weights is not None else {"preset": preset or "base"}

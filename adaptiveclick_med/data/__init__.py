@@ -10,6 +10,7 @@ from adaptiveclick_med.data.registry import Benchmark, Item, Source, get_source,
 from adaptiveclick_med.data.splits import SECTIONS, split_items, spread_samples
 
 if TYPE_CHECKING:
+    from adaptiveclick_med.data.caching import cached_items
     from adaptiveclick_med.data.training import ClickTrainingDataset
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "DataSetError",
     "Item",
     "Source",
+    "cached_items",
     "get_items",
     "get_source",
     "register_source",
@@ -94,9 +96,13 @@ def get_items(
 
 
 def __getattr__(name: str) -> Any:
-    """Import the training data set, and MONAI with it, only where it is used."""
+    """Import the training data set and its cache, and MONAI with them, only where they are used."""
     if name == "ClickTrainingDataset":
         from adaptiveclick_med.data.training import ClickTrainingDataset
 
         return ClickTrainingDataset
+    if name == "cached_items":
+        from adaptiveclick_med.data.caching import cached_items
+
+        return cached_items
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

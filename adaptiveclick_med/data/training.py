@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import Dataset
+from monai.transforms import Compose
 
 from adaptiveclick_med.data.registry import Item
 
@@ -36,9 +38,13 @@ class ClickTrainingDataset(Dataset):
         target_key: key of the target in the transformed sample: 1 object, 0 background, -1 ignore. ``None`` keeps every
             sample.
         retries: how many other items are drawn before a sample without an object is returned after all.
+        cached: the same items behind a cache of the first transform's result, see
+            :func:`adaptiveclick_med.data.cached_items`; ``transform`` then starts at its second one. Samples are the
+            same with and without.
 
     Raises:
-        ValueError: when there is no item or a number is out of range.
+        ValueError: when there is no item or a number is out of range, or ``cached`` holds other items or the result of
+            another transform than the first.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class ClickTrainingDataset(Dataset):
         weights: Sequence[float] | None = None,
         target_key: str | None = "target",
         retries: int = 20,
+        cached: Dataset | None = None,
     ) -> None:
         if len(data) == 0:
             raise ValueError("data is empty: there is no item to train on.")
@@ -64,6 +71,12 @@ class ClickTrainingDataset(Dataset):
         if weights is None and any("weight" in item for item in data):
             weights = [float(item.get("weight", 1.0)) for item in data]
         super().__init__(data, transform)
+        if cached is not None:
+            if len(cached) != len(data):
+                raise ValueError(f"cached must hold the {len(data)} items of data, got {len(cached)}.")
+            if not isinstance(self.transform, Compose) or cached.transform is not self.transform.transforms[0]:
+                raise ValueError("cached must hold the result of the first transform, got that of another one.")
+        self.cached = cached
         self.keep_empty = keep_empty
         self.seed = seed
         self.target_key = target_key
@@ -101,11 +114,17 @@ class ClickTrainingDataset(Dataset):
         choice = self._draw(random) if self._with_replacement else position
         for attempt in range(self.retries + 1):
             self.transform.set_random_state(seed=int(random.randint(2**31)))
-            sample = self.transform(self.data[choice])
+            sample = self._sample(choice)
             if not self._is_empty(sample) or random.random_sample() < self.keep_empty or attempt == self.retries:
                 break
             choice = self._draw(random)
         return sample
+
+    def _sample(self, choice: int) -> Any:
+        """Transform an item, from the cache where there is one."""
+        if self.cached is None:
+            return self.transform(self.data[choice])
+        return self.transform(deepcopy(self.cached[choice]), start=1)
 
     def _draw(self, random: np.random.RandomState) -> int:
         """Draw an item by weight."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adaptiveclick_med.engines.distillation import DistilledLoss, DistilledUpdate, Teacher
 from adaptiveclick_med.engines.evaluator import ClickEvaluator, NumberOfClicksHandler, ResultsWriter, RobotUserUpdate
 from adaptiveclick_med.engines.handlers import (
     BestWeights,
@@ -13,13 +14,15 @@ from adaptiveclick_med.engines.handlers import (
     StopOnNan,
     TrainingProgress,
 )
-from adaptiveclick_med.engines.interactive import InteractiveUpdate, network_input, unwrapped
+from adaptiveclick_med.engines.interactive import InteractiveUpdate, is_step, network_input, unwrapped
 from adaptiveclick_med.engines.segmenter import ClicksUpdate
 
 __all__ = [
     "BestWeights",
     "ClickEvaluator",
     "ClicksUpdate",
+    "DistilledLoss",
+    "DistilledUpdate",
     "EpochSetter",
     "GradientClipper",
     "ImagePanels",
@@ -30,7 +33,9 @@ __all__ = [
     "ResumableCheckpoints",
     "RobotUserUpdate",
     "StopOnNan",
+    "Teacher",
     "TrainingProgress",
+    "is_step",
     "network_input",
     "unwrapped",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from adaptiveclick_med._files import replacing
-from adaptiveclick_med.engines.interactive import unwrapped
+from adaptiveclick_med.engines.interactive import is_step, unwrapped
 from adaptiveclick_med.networks import AdaptiveClickOutput, ClickNetwork
 from adaptiveclick_med.weights import save_weights
 
@@ -94,8 +94,9 @@ class BestWeights:
 class ResumableCheckpoints:
     """Saves all that a training needs to go on, after each epoch, and goes on from such a file.
 
-    The trainer itself is part of a checkpoint. A training that is stopped and resumed ends with the same weights as one
-    that was not. The newest ``checkpoint_epoch=N.pt`` is kept.
+    The trainer itself is part of a checkpoint, and with mixed precision on a GPU the scale of its gradients. A training
+    that is stopped and resumed ends with the same weights as one that was not. The newest ``checkpoint_epoch=N.pt`` is
+    kept.
 
     Args:
         folder: where the checkpoints go.
@@ -128,14 +129,20 @@ class ResumableCheckpoints:
     def attach(self, engine: Engine) -> None:
         """Register with a trainer, after the handlers that change what is saved."""
         everything = {**self.objects, "trainer": engine}
+        scaler: Any = getattr(engine, "scaler", None)
+        if scaler is not None and scaler.is_enabled():
+            everything["scaler"] = scaler
         if self.resume:
-            CheckpointLoader(str(self.resume), everything).attach(engine)
+            on_cpu: Any = "cpu"  # else every rank would fill the first GPU with a copy
+            CheckpointLoader(str(self.resume), everything, map_location=on_cpu).attach(engine)
         if self.save:
             CheckpointSaver(str(self.folder), everything, save_interval=self.interval, n_saved=1).attach(engine)
 
 
 class GradientClipper:
-    """Clips the norm of the gradients after each backward pass, with or without mixed precision.
+    """Clips the norm of the gradients before each step of the optimiser, with or without mixed precision.
+
+    With gradient accumulation that is after the last batch of a step, when the gradients are complete.
 
     Args:
         max_norm: largest norm; ``None`` does nothing.
@@ -156,6 +163,8 @@ class GradientClipper:
 
     def __call__(self, engine: Any) -> None:
         """Clip."""
+        if not is_step(engine):
+            return
         if engine.amp and engine.scaler is not None:
             engine.scaler.unscale_(engine.optimizer)
         if self.max_norm is not None:

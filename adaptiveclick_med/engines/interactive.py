@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from adaptiveclick_med.clicks import click_maps
 from adaptiveclick_med.simulation import next_training_clicks
 
-__all__ = ["InteractiveUpdate", "network_input", "unwrapped"]
+__all__ = ["InteractiveUpdate", "is_step", "network_input", "unwrapped"]
 
 
 def network_input(image: Tensor, previous: Tensor, points: Tensor, *, radius: float = 5.0) -> Tensor:
@@ -39,7 +40,7 @@ class InteractiveUpdate:
     it; the prediction becomes the previous mask. Then MONAI's own training step follows, so that mixed precision,
     gradient accumulation and events work unchanged. Random numbers depend on ``seed``, the iteration and the rank only:
     a training that was stopped and resumed makes the same clicks as one that was not. The number of rounds is the same
-    on all ranks.
+    on all ranks. With gradient accumulation, ranks exchange their gradients once a step of the optimiser.
 
     A batch is a dictionary with ``image`` [B, 3, H, W], ``target`` [B, 1, H, W] (1 object, 0 background, -1 ignore) and
     ``points`` [B, 2N, 3].
@@ -84,10 +85,44 @@ class InteractiveUpdate:
                     logits = network(network_input(image, previous, points, radius=self.radius))
                     previous = logits.float().sigmoid()
                     points = next_training_clicks(previous, target, points, generator, self.threshold)
+        self.before_step(engine, image, previous, points)
         x = network_input(image, previous, points, radius=self.radius)
-        output = engine._iteration(engine, {CommonKeys.IMAGE: x, CommonKeys.LABEL: target})
+        with _without_exchange(engine):
+            output = engine._iteration(engine, {CommonKeys.IMAGE: x, CommonKeys.LABEL: target})
         output["rounds"] = rounds
         return output
+
+    def before_step(self, engine: SupervisedTrainer, image: Tensor, previous: Tensor, points: Tensor) -> None:
+        """Do nothing; called when all clicks of a batch are made, for subclasses that need what the network will see.
+
+        Args:
+            engine: the trainer.
+            image: [B, 3, H, W] in [0, 1].
+            previous: [B, 1, H, W], probabilities of the preceding prediction, zeros at the first.
+            points: [B, 2N, 3] of (row, column, order), the first N positive, padding -1.
+        """
+
+
+def is_step(engine: Any) -> bool:
+    """Return whether the optimiser of a MONAI ``SupervisedTrainer`` steps after the current batch.
+
+    Args:
+        engine: the trainer, inside an iteration. With gradient accumulation it steps after each ``accumulation_steps``
+            batches and after the last one of an epoch.
+    """
+    steps = getattr(engine, "accumulation_steps", 1)
+    if steps == 1:
+        return True
+    length = engine.state.epoch_length
+    done = engine.state.iteration if length is None else (engine.state.iteration - 1) % length + 1
+    return bool(done % steps == 0 or done == length)
+
+
+def _without_exchange(engine: SupervisedTrainer) -> AbstractContextManager[Any]:
+    """Keep ranks from exchanging gradients after a batch that is not the last one of a step; they add up meanwhile."""
+    if isinstance(engine.network, nn.parallel.DistributedDataParallel) and not is_step(engine):
+        return engine.network.no_sync()
+    return nullcontext()
 
 
 def unwrapped(network: nn.Module) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from adaptiveclick_med import _torchvision  # noqa: F401
 
@@ -47,6 +48,11 @@ class PlainViT(nn.Module):
         mlp_ratio: width of the feed-forward layer as a multiple of ``embed_dim``.
         window_size: side of a window in tokens; by default 224 pixels.
 
+    Attributes:
+        activation_checkpointing: whether a training step keeps the input of each block only and computes the rest again
+            for the gradient: less memory for about a third more time. Off by default; it may be set at any time and
+            changes neither results nor weights.
+
     Raises:
         ValueError: when ``embed_dim`` is no multiple of ``num_heads``, or ``image_size`` none of ``patch_size``.
     """
@@ -63,6 +69,7 @@ class PlainViT(nn.Module):
         window_size: int | None = None,
     ) -> None:
         super().__init__()
+        self.activation_checkpointing = False
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}.")
         self.patch_size = patch_size
@@ -129,7 +136,13 @@ class PlainViT(nn.Module):
                 sequence, windowed = windows.join(sequence).flatten(1, 2), False
             elif not everywhere and not windowed:
                 sequence, windowed = windows.split(sequence.unflatten(1, grid)), True
-            sequence = block(sequence, attn_mask=mask if windowed else None)
+            if self.activation_checkpointing and self.training and torch.is_grad_enabled():
+                # The blocks draw no random numbers, so there is no random state to keep.
+                sequence = checkpoint(
+                    block, sequence, mask if windowed else None, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                sequence = block(sequence, attn_mask=mask if windowed else None)
         tokens = windows.join(sequence) if windowed else sequence.unflatten(1, grid)
         return tokens.permute(0, 3, 1, 2)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from adaptiveclick_med.networks import NETWORKS, ClickNetwork, build_network
+from adaptiveclick_med.networks import NETWORKS, PRESETS, ClickNetwork, build_network
 from adaptiveclick_med.transforms.intensity import Intensity
 from adaptiveclick_med.weights.files import has_header, load_weights
 from adaptiveclick_med.weights.pretrained import initialise_encoder
@@ -19,6 +19,7 @@ from adaptiveclick_med.weights.released import load_released
 __all__ = ["load_network", "network_for", "start_network"]
 
 _logger = logging.getLogger(__name__)
+_LARGE_WIDTH = PRESETS["large"]["embed_dim"]
 
 
 def load_network(path: str | Path, *, device: torch.device | str = "cpu") -> ClickNetwork:
@@ -69,6 +70,7 @@ def start_network(
     intensity_window: str | Sequence[float] | None = None,
     channels: int | Sequence[int] | str | None = None,
     seed: int = 0,
+    activation_checkpointing: bool | str | None = False,
 ) -> ClickNetwork:
     """Build the network that a training starts from; its ``intensity`` tells how to scale the training's images.
 
@@ -85,6 +87,9 @@ def start_network(
             ``None``: as ``initial_weights`` were trained; ``"none"``: no window even so.
         channels: their channels, likewise.
         seed: of the fresh weights. PyTorch's own random state stays as it was.
+        activation_checkpointing: whether training steps keep less and compute more, see
+            :class:`adaptiveclick_med.networks.plain_vit.PlainViT`; ``None``: for encoders of the width of the preset
+            ``large`` and above. It is no part of the weights. ``"true"`` and ``"false"`` are understood as well.
 
     Raises:
         FileNotFoundError: when a file does not exist.
@@ -99,14 +104,25 @@ def start_network(
         network = load_network(initial_weights).train()
         intensity = Intensity.from_dict(network.intensity).given(intensity_window, channels)
         network.intensity = intensity.to_dict()
-        return network
+        return _with_checkpointing(network, activation_checkpointing)
     intensity = Intensity().given(intensity_window, channels)
     arguments = _checked_arguments(name, network_arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network(name, preset, image_size=image_size, **arguments)
     network.intensity = intensity.to_dict()
-    return initialise_encoder(network, pretrained_encoder)
+    return _with_checkpointing(initialise_encoder(network, pretrained_encoder), activation_checkpointing)
+
+
+def _with_checkpointing(network: ClickNetwork, choice: bool | str | None) -> ClickNetwork:
+    """Turn activation checkpointing of the encoder on or off."""
+    named = {"true": True, "false": False, "none": None}
+    chosen = named.get(choice.lower(), choice) if isinstance(choice, str) else choice
+    if chosen is not None and not isinstance(chosen, bool):
+        raise ValueError(f"activation_checkpointing must be true, false or none, got {choice!r}.")
+    large = network.encoder.pos_embed.shape[-1] >= _LARGE_WIDTH
+    network.encoder.activation_checkpointing = large if chosen is None else chosen
+    return network
 
 
 def _checked_arguments(name: str, network_arguments: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -96,3 +96,37 @@ def test_the_panel_shows_clicks_target_previous_mask_and_prediction() -> None:
     assert panel[0, 4, 4] == 0.0
     assert panel[0, 0, 8] == 0.25
     assert panel[0, 0, 12] == 0.5
+
+
+class Scaler:
+    """What a checkpoint needs of a gradient scaler."""
+
+    def __init__(self, scale: float, enabled: bool = True) -> None:
+        self.scale, self.enabled = scale, enabled
+
+    def is_enabled(self) -> bool:
+        return self.enabled
+
+    def state_dict(self) -> dict[str, float]:
+        return {"scale": self.scale}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.scale = state["scale"]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_scale_of_the_gradients_is_resumed_where_there_is_one(tmp_path: Path, enabled: bool) -> None:
+    def run(scale: float, epochs: int, resume: Path | None = None) -> Scaler:
+        engine: Any = Engine(lambda _engine, _batch: None)
+        engine.scaler = Scaler(scale, enabled)
+        engine.state.rank = 0
+        network = torch.nn.Linear(1, 1)
+        ResumableCheckpoints(tmp_path, {"network": network}, resume=resume).attach(engine)
+        engine.run([0], max_epochs=epochs)
+        return engine.scaler
+
+    run(512.0, 1)
+    checkpoint = tmp_path / "checkpoint_epoch=1.pt"
+    kept = torch.load(checkpoint, weights_only=True)
+    assert ("scaler" in kept) is enabled
+    assert run(2.0, 2, checkpoint).scale == (512.0 if enabled else 2.0)

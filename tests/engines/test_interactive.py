@@ -11,7 +11,7 @@ from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from monai.inferers import SimpleInferer
 
-from adaptiveclick_med.engines import InteractiveUpdate, network_input, unwrapped
+from adaptiveclick_med.engines import GradientClipper, InteractiveUpdate, is_step, network_input, unwrapped
 from adaptiveclick_med.losses import NormalizedFocalLoss
 
 
@@ -114,3 +114,65 @@ def test_unwrapped_finds_the_network_inside_data_parallel() -> None:
     probe = Probe()
     assert unwrapped(torch.nn.DataParallel(probe)) is probe
     assert unwrapped(probe) is probe
+
+
+class Ignored(torch.nn.Module):
+    """Sums its input; one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * x[:, :1]
+
+
+def accumulated(steps: int, batches: int, handler: Any = None) -> tuple[list[bool], list[float], Ignored]:
+    """Whether each batch was the last of a step, the weight after it, and the network at the end."""
+    network = Ignored()
+    trainer = SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=2,
+        train_data_loader=[batch()] * batches,
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
+        loss_function=lambda output, _target: output.mean(),
+        inferer=SimpleInferer(),
+        iteration_update=InteractiveUpdate(0),
+        accumulation_steps=steps,
+        train_handlers=[handler] if handler else None,
+        decollate=False,
+    )
+    flags: list[bool] = []
+    weights: list[float] = []
+
+    def look(engine: Any) -> None:
+        flags.append(is_step(engine))
+        weights.append(network.weight.item())
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, look)
+    trainer.run()
+    return flags, weights, network
+
+
+@pytest.mark.parametrize(
+    ("steps", "batches", "expected"),
+    [
+        (1, 3, [True] * 6),
+        (2, 4, [False, True, False, True] * 2),
+        (2, 3, [False, True, True] * 2),
+        (3, 2, [False, True] * 2),
+    ],
+)
+def test_is_step_tells_when_the_weights_change(steps: int, batches: int, expected: list[bool]) -> None:
+    flags, weights, _ = accumulated(steps, batches)
+    assert flags == expected
+    assert [after != before for before, after in itertools.pairwise([0.5, *weights])] == expected
+
+
+def test_accumulated_gradients_are_clipped_when_they_are_complete() -> None:
+    """The gradient of a batch is the mean of its image, about 0.5; clipped each time it would be 0.05 + 0.25."""
+    _, weights, network = accumulated(2, 2, GradientClipper(0.1))
+    assert weights == pytest.approx([0.5, 0.4, 0.4, 0.3], abs=1e-5)
+    assert network.weight.grad is not None
+    assert network.weight.grad.item() == pytest.approx(0.1, abs=1e-5)

@@ -193,3 +193,56 @@ class TestTokens:
             make(num_heads=3)
         with pytest.raises(ValueError, match="the image is 30 x 32 pixels"):
             PlainViT((30, 32), patch_size=4, embed_dim=16, depth=1, num_heads=1)
+
+
+class TestActivationCheckpointing:
+    @staticmethod
+    def gradients(network, grid, *, checkpointing, dtype=None):
+        network.activation_checkpointing = checkpointing
+        network.zero_grad(set_to_none=True)
+        image, prompts = picture(grid)
+        prompts.requires_grad_()
+        with torch.autocast("cpu", dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            result = network(image, prompts)
+        result.float().square().mean().backward()
+        return result.detach(), [prompts.grad, *(parameter.grad for parameter in network.parameters())]
+
+    @pytest.mark.parametrize("grid", [(4, 4), (5, 7)])
+    @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+    def test_results_and_gradients_are_the_same(self, grid, dtype):
+        network = make(grid, window_size=3, depth=8).train()
+        plain, expected = self.gradients(network, grid, checkpointing=False, dtype=dtype)
+        result, found = self.gradients(network, grid, checkpointing=True, dtype=dtype)
+        assert torch.equal(result, plain)
+        assert len(found) == len(expected) == 1 + len(list(network.parameters()))
+        for gradient, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(gradient, other, rtol=1e-6, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("checkpointing", "training", "gradient", "calls"),
+        [(True, True, True, 2), (False, True, True, 1), (True, False, True, 1), (True, True, False, 1)],
+    )
+    def test_blocks_are_computed_again_in_training_only(self, checkpointing, training, gradient, calls):
+        network = make().train(training)
+        network.activation_checkpointing = checkpointing
+        seen = []
+        network.blocks[1].norm1.register_forward_hook(lambda *_: seen.append(1))
+        with torch.set_grad_enabled(gradient):
+            result = network(*picture((4, 4)))
+        if gradient:
+            result.sum().backward()
+        assert len(seen) == calls
+
+    def test_it_is_no_part_of_the_weights(self):
+        network, other = make(), make()
+        network.activation_checkpointing = True
+        assert list(network.state_dict()) == list(other.state_dict())
+        assert not other.activation_checkpointing
+
+    def test_under_torch_compile(self):
+        network = make().train()
+        _, expected = self.gradients(network, (4, 4), checkpointing=False)
+        network.compile(backend="aot_eager")
+        _, found = self.gradients(network, (4, 4), checkpointing=True)
+        for gradient, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(gradient, other, rtol=1e-6, atol=1e-6)

@@ -181,3 +181,33 @@ def test_a_released_checkpoint_is_loaded_and_moved(tmp_path, released, network):
     assert start_network(initial_weights=tmp_path / "released.pth").training
     with pytest.raises(FileNotFoundError, match="There is no weight file"):
         start_network(initial_weights=tmp_path / "missing.pth")
+
+
+@pytest.mark.parametrize(
+    ("width", "choice", "expected"),
+    [
+        (96, None, False),
+        (96, True, True),
+        (96, "true", True),
+        (1024, None, True),
+        (1280, "none", True),
+        (1024, False, False),
+        (1024, "False", False),
+    ],
+)
+def test_activation_checkpointing_is_on_for_large_encoders_unless_chosen(tmp_path, width, choice, expected):
+    arguments = {"embed_dim": width, "num_heads": 2, "depth": 1}
+    started = start_network(
+        "SimpleClick", "nano", image_size=32, network_arguments=arguments, activation_checkpointing=choice
+    )
+    assert started.encoder.activation_checkpointing is expected
+    path = save_weights(tmp_path / "w.safetensors", started)
+    again = start_network(initial_weights=path, activation_checkpointing=choice)
+    assert again.encoder.activation_checkpointing is expected
+    assert load_network(path).encoder.activation_checkpointing is False
+    assert "activation_checkpointing" not in again.arguments
+
+
+def test_an_unknown_choice_of_activation_checkpointing_is_named():
+    with pytest.raises(ValueError, match="activation_checkpointing must be true, false or none, got 'yes'"):
+        start_network("SimpleClick", "nano", image_size=32, activation_checkpointing="yes")
