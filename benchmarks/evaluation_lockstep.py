@@ -1,22 +1,26 @@
 """How much faster an evaluation is when objects advance together: wall times in one run, as ratios.
 
-python benchmarks/evaluation_lockstep.py --weights W --dataset GrabCut --dataset_dir D --batch_sizes 1 4 8 auto
+    python benchmarks/evaluation_lockstep.py [--presets tiny nano] [--max_samples 4] [--batch_sizes 1 4 8]
+    python benchmarks/evaluation_lockstep.py --weights W --dataset GrabCut --dataset_dir D --batch_sizes 1 4 8 auto
 
-Batch size 1, one object after the other, is the reference. The batch sizes take turns over chunks of the data set, so
-that a machine whose speed drifts treats them alike. The clicks of all must be the same, and are compared.
+Without weights, untrained networks of two sizes click on phantoms. The first batch size, one object after the other,
+is the reference; the best of the others must be at least 1.2 times as fast. Batch sizes take turns over chunks of the
+data set, so that a machine whose speed drifts treats them alike. The clicks of all must be the same, and are compared.
+Listed too is which share of the time is the network's.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+from measuring import Report, Timing, options, start
 
 from adaptiveclick_med.evaluation import DataSetChoice, EvaluationResult, Method, best_batch_size, evaluate_dataset
+from adaptiveclick_med.inference import InteractiveSession
+
+AT_LEAST = 1.2
 
 
 class Part:
@@ -33,79 +37,89 @@ class Part:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", help="weights; or --preset")
-    parser.add_argument("--preset", help="an untrained network of this size")
+    """Evaluate with each network and batch size."""
+    parser = options(__doc__, repeats=2)
+    parser.add_argument("--weights", help="weights, in the place of presets")
+    parser.add_argument("--presets", "--preset", nargs="+", default=["tiny", "nano"], help="untrained networks")
     parser.add_argument("--dataset", default="phantoms")
     parser.add_argument("--dataset_dir")
-    parser.add_argument("--max_samples", type=int)
-    parser.add_argument("--max_clicks", type=int, default=20)
+    parser.add_argument("--max_samples", type=int, help="images; for phantoms 2 unless said otherwise")
+    parser.add_argument("--max_clicks", type=int, help="20; for phantoms 3 unless said otherwise")
     parser.add_argument("--batch_sizes", nargs="+", default=["1", "4", "8"])
-    parser.add_argument("--chunks", type=int, default=5, help="parts of the data set over which batch sizes take turns")
+    parser.add_argument("--chunks", type=int, help="parts of the data set over which batch sizes take turns; --repeats")
     parser.add_argument("--device")
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
-    arguments = parser.parse_args()
-
-    method = Method.create(weights=arguments.weights, preset=arguments.preset, device=arguments.device)
+    arguments = start(parser)
+    small = arguments.dataset == "phantoms"
     choice = DataSetChoice(
         arguments.dataset,
         arguments.dataset_dir,
-        max_samples=arguments.max_samples,
-        max_clicks=arguments.max_clicks,
+        max_samples=arguments.max_samples or (2 if small else None),
+        max_clicks=arguments.max_clicks or (3 if small else 20),
     ).complete()
-    session = method.session(choice)
-    best = best_batch_size(session)  # also warms up
-    sizes = [best if size == "auto" else int(size) for size in arguments.batch_sizes]
-    names = dict(zip(arguments.batch_sizes, sizes, strict=True))
     samples = choice.samples()
-    chunks = np.array_split(np.arange(len(samples)), min(arguments.chunks, len(samples)))
-    seconds = dict.fromkeys(names, 0.0)
-    results: dict[str, list[EvaluationResult]] = {name: [] for name in names}
-    for turn, chunk in enumerate(chunks):
-        order = list(names)[turn % len(names) :] + list(names)[: turn % len(names)]
-        for name in order:
-            start = time.perf_counter()
-            results[name].append(
-                evaluate_dataset(
-                    Part(samples, chunk),
-                    session,
-                    max_clicks=choice.max_clicks,
-                    min_area=choice.min_area or 1,
-                    batch_size=names[name],
-                )
-            )
-            seconds[name] += time.perf_counter() - start
-        done = ", ".join(f"{name}: {spent:.1f} s" for name, spent in seconds.items())
-        print(f"chunk {turn + 1} of {len(chunks)}: {done}", flush=True)
+    report = Report(f"Evaluation in lockstep: {len(samples)} images of {choice.title}, {choice.max_clicks} clicks")
+    for name in [None] if arguments.weights else arguments.presets:
+        method = Method.create(weights=arguments.weights, preset=name, device=arguments.device)
+        compare(report, name or "weights", method, choice, samples, arguments)
+    report.print(arguments.json)
 
-    reference = arguments.batch_sizes[0]
-    objects = {name: [item for part in parts for item in part.objects] for name, parts in results.items()}
-    print(
-        f"\n{len(objects[reference])} objects of {choice.title}, {torch.get_num_threads()} thread(s), "
-        f"{method.network.__class__.__name__} on {next(method.network.parameters()).device}"
-    )
-    table = {}
-    for name, size in names.items():
-        same = sum(a.clicks == b.clicks for a, b in zip(objects[reference], objects[name], strict=True))
-        ious = [
-            abs(a.ious[-1] - b.ious[-1])
-            for a, b in zip(objects[reference], objects[name], strict=True)
-            if a.clicks == b.clicks
-        ]
-        table[name] = {
-            "batch_size": size,
-            "seconds": seconds[name],
-            "speedup": seconds[reference] / seconds[name],
-            "objects_with_the_same_clicks": same,
-            "largest_iou_difference": max(ious, default=float("nan")),
-        }
-        ratio = seconds[reference] / seconds[name]
-        print(
-            f"batch size {name:>4} ({size:2}): {seconds[name]:7.1f} s, {ratio:.2f} times as fast, "
-            f"same clicks on {same} of {len(objects[name])}, IoUs within {table[name]['largest_iou_difference']:.1e}"
-        )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(table, indent=1))
+
+def compare(report: Report, name: str, method: Method, choice: DataSetChoice, samples: Any, arguments: Any) -> None:
+    """Evaluate with each batch size; add how long it took and whether the clicks are the same."""
+    session = method.session(choice)
+    assert isinstance(session, InteractiveSession)
+    watch = Watch(session)
+    best = best_batch_size(session)  # also warms up
+    sizes = {size: best if size == "auto" else int(size) for size in arguments.batch_sizes}
+    chunks = np.array_split(np.arange(len(samples)), min(arguments.chunks or arguments.repeats, len(samples)))
+    seconds, answering = dict.fromkeys(sizes, 0.0), dict.fromkeys(sizes, 0.0)
+    results: dict[str, list[EvaluationResult]] = {size: [] for size in sizes}
+    for turn, chunk in enumerate(chunks):
+        order = list(sizes)[turn % len(sizes) :] + list(sizes)[: turn % len(sizes)]
+        for size in order:
+            watch.seconds, begin = 0.0, time.perf_counter()
+            part = Part(samples, chunk)
+            options_of = {"max_clicks": choice.max_clicks, "min_area": choice.min_area or 1}
+            results[size].append(evaluate_dataset(part, session, batch_size=sizes[size], **options_of))
+            seconds[size] += time.perf_counter() - begin
+            answering[size] += watch.seconds
+        done = ", ".join(f"{size}: {spent:.1f} s" for size, spent in seconds.items())
+        print(f"{name}, chunk {turn + 1} of {len(chunks)}: {done}", flush=True)
+    reference, *others = sizes
+    objects = {size: [item for part in parts for item in part.objects] for size, parts in results.items()}
+    clicks = sum(len(item.clicks) for item in objects[reference])
+    timings = {size: Timing(*[spent / clicks] * 3, len(chunks)) for size, spent in seconds.items()}
+    fastest = min(others, key=seconds.__getitem__, default=None)
+    for size in sizes:
+        label = f"{name}, batch size {size}" + (f" ({sizes[size]})" if size == "auto" else "")
+        if size == reference:
+            report.seconds(f"{label}: a click", timings[size])
+        else:
+            least = AT_LEAST if size == fastest else None
+            report.speedup(label, timings[size], timings[reference], at_least=least)
+        report.add("  share of the network", answering[size] / seconds[size], "")
+        pairs = list(zip(objects[reference], objects[size], strict=True))
+        same = [(one, other) for one, other in pairs if one.clicks == other.clicks]
+        report.add(f"  objects with other clicks, of {len(pairs)}", len(pairs) - len(same), "", at_most=0)
+        distances = [abs(one.ious[-1] - other.ious[-1]) for one, other in same]
+        report.add("  largest difference of an IoU", max(distances, default=float("nan")), "")
+
+
+class Watch:
+    """Adds up the time that a session's network takes."""
+
+    def __init__(self, session: InteractiveSession) -> None:
+        self.seconds = 0.0
+        network: Any = session.predictor.network
+        predict = network.predict
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            begin = time.perf_counter()
+            answer = predict(*arguments, **options)
+            self.seconds += time.perf_counter() - begin
+            return answer
+
+        network.predict = watched
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptiveclick_med.clicks import Click, Clicks
+from adaptiveclick_med.distance import bounding_box
 
 __all__ = ["CropBox", "ZoomIn"]
 
@@ -39,6 +40,11 @@ class CropBox:
     def width(self) -> int:
         """Columns."""
         return self.right - self.left + 1
+
+    @property
+    def part(self) -> tuple[slice, slice]:
+        """(row, column) slices of the box, for the last two axes of an image."""
+        return slice(self.top, self.bottom + 1), slice(self.left, self.right + 1)
 
     @classmethod
     def whole(cls, size: tuple[int, int]) -> CropBox:
@@ -108,13 +114,11 @@ class ZoomIn:
         return old if keep and old is not None else new
 
     def _around_object(self, size: tuple[int, int], positive: list[Click], probability: Tensor | None) -> CropBox:
-        found = None if probability is None else probability > self.threshold
-        if found is None or not bool(found.any()):
+        found = None if probability is None else _box_above(probability, self.threshold)
+        if found is None:
             return CropBox.whole(size)
-        row_places = found.any(1).nonzero()[:, 0]
-        column_places = found.any(0).nonzero()[:, 0]
-        rows = [int(row_places[0]), int(row_places[-1]), *(int(click.row) for click in positive)]
-        columns = [int(column_places[0]), int(column_places[-1]), *(int(click.column) for click in positive)]
+        rows = [found.top, found.bottom, *(int(click.row) for click in positive)]
+        columns = [found.left, found.right, *(int(click.column) for click in positive)]
         top, bottom = self._expanded(min(rows), max(rows), size[0])
         left, right = self._expanded(min(columns), max(columns), size[1])
         return CropBox(top, bottom, left, right)
@@ -133,8 +137,11 @@ class ZoomIn:
 
     def crop(self, image: Tensor, box: CropBox) -> Tensor:
         """Cut [B, C, H, W] to a box and resize it bilinearly (align_corners)."""
-        part = image[:, :, box.top : box.bottom + 1, box.left : box.right + 1]
-        return F.interpolate(part, self.input_size(box), mode="bilinear", align_corners=True)
+        rows, columns = box.part
+        part = image[:, :, rows, columns]
+        channels = part.reshape(-1, 1, box.height, box.width)  # PyTorch rounds differently where there are just three
+        resized = F.interpolate(channels, self.input_size(box), mode="bilinear", align_corners=True)
+        return resized.reshape(*part.shape[:2], *resized.shape[-2:])
 
     def crop_clicks(self, clicks: Clicks, box: CropBox) -> Clicks:
         """Move clicks from image pixels to pixels of the resized crop, fractional; those outside it stay outside."""
@@ -146,6 +153,27 @@ class ZoomIn:
     def paste(self, probability: Tensor, box: CropBox, size: tuple[int, int]) -> Tensor:
         """Resize [B, C, h, w] of a crop bilinearly (align_corners) to the box, inside zeros of the image's size."""
         part = F.interpolate(probability, (box.height, box.width), mode="bilinear", align_corners=True)
+        if box == CropBox.whole(size):
+            return part
         whole = torch.zeros((*part.shape[:2], *size), dtype=part.dtype, device=part.device)
-        whole[:, :, box.top : box.bottom + 1, box.left : box.right + 1] = part
+        rows, columns = box.part
+        whole[:, :, rows, columns] = part
         return whole
+
+
+def _box_above(probability: Tensor, threshold: float) -> CropBox | None:
+    """Return the box of all pixels of [H, W] above a threshold, ``None`` where there is none."""
+    found = probability > threshold
+    if found.device.type == "cpu":
+        box = bounding_box(found.numpy())
+        return None if box is None else CropBox(box[0].start, box[0].stop - 1, box[1].start, box[1].stop - 1)
+    return _box_on_device(found)
+
+
+def _box_on_device(found: Tensor) -> CropBox | None:
+    """Return the box of a boolean [H, W] on any device, with one transfer to the host."""
+    ends = [found.any().long()]
+    for line in (found.any(1).byte(), found.any(0).byte()):
+        ends += [line.argmax(), len(line) - 1 - line.flip(0).argmax()]
+    held, *sides = torch.stack(ends).tolist()
+    return CropBox(*sides) if held else None

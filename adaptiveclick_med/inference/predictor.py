@@ -71,8 +71,6 @@ class ClickPredictor:
             raise RuntimeError("The network is in training mode; call network.eval() first.")
         batch, width = image.shape[0], int(image.shape[-1])
         if self.flip:
-            image = torch.cat([image, image.flip(-1)])
-            previous = torch.cat([previous, previous.flip(-1)])
             points = torch.cat([points, mirrored_points(points, width)])
         logits, candidates = self._run(image, previous, points)
         if logits.shape[-2:] != image.shape[-2:]:
@@ -107,12 +105,28 @@ class ClickPredictor:
         return masks[..., : size[0], : size[1]]
 
     def _run(self, image: Tensor, previous: Tensor, points: Tensor) -> tuple[Tensor, AdaptiveClickOutput | None]:
+        """Call the network, with ``flip`` for the mirror images too; points hold those of the mirror images already."""
         if not isinstance(self.network, ClickModel):
+            if self.flip:
+                image, previous = torch.cat([image, image.flip(-1)]), torch.cat([previous, previous.flip(-1)])
             return self.network(image, previous, points), None
-        height, width = int(image.shape[-2]), int(image.shape[-1])
-        x = torch.cat([image, previous, click_maps(points, (height, width))], dim=1)
-        patch = self.patch_size
-        x = F.pad(x, (0, -width % patch, 0, -height % patch))
-        output = self.network.predict(x, auxiliary=False)
+        output = self.network.predict(self._input(image, previous, points), auxiliary=False)
+        height, width = image.shape[-2:]
         candidates = output if output.mask_logits is not None else None
         return output.logits[..., :height, :width], candidates
+
+    def _input(self, image: Tensor, previous: Tensor, points: Tensor) -> Tensor:
+        """Return what a :class:`ClickModel` takes, padded to whole patches: [B, 6, H, W], with ``flip`` [2B, 6, H, W].
+
+        It is made once and drawn into, instead of joined from parts, which are copied each time.
+        """
+        batch, _, height, width = image.shape
+        down, right = -height % self.patch_size, -width % self.patch_size
+        make = image.new_zeros if down or right else image.new_empty
+        x = make((len(points), 6, height + down, width + right))
+        inside = x[..., :height, :width]
+        inside[:batch, :3], inside[:batch, 3:4] = image, previous
+        if self.flip:
+            inside[batch:, :4] = inside[:batch, :4].flip(-1)
+        inside[:, 4:] = click_maps(points, (height, width))
+        return x

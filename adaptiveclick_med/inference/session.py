@@ -232,12 +232,14 @@ class InteractiveSession:
                 "There is no positive click: the first click must be on the object, unless a mask was set."
             )
         clicks = Clicks([*old.clicks, click])
-        previous = torch.zeros_like(image[:, :1]) if old.probability is None else old.probability[None, None]
-        box = CropBox.whole((height, width))
-        frame, moved = torch.cat([image, previous], dim=1), clicks
+        probability = None if old.probability is None else old.probability[None, None]
+        box, moved = CropBox.whole((height, width)), clicks
         if self.zoom_in is not None:
             box = self.zoom_in.choose((height, width), clicks, old.probability, old.box)
-            frame, moved = self.zoom_in.crop(frame, box), self.zoom_in.crop_clicks(clicks, box)
+            image, moved = self.zoom_in.crop(image, box), self.zoom_in.crop_clicks(clicks, box)
+            probability = None if probability is None else self.zoom_in.crop(probability, box)
+        previous = torch.zeros_like(image[:, :1]) if probability is None else probability
+        frame = torch.cat([image, previous], dim=1)
         return Question(clicks, box, frame, moved)
 
     def answer(self, question: Question, logits: Tensor, candidates: AdaptiveClickOutput | None) -> Prediction:
@@ -320,7 +322,10 @@ class InteractiveSession:
     def _prediction(
         self, probability: Tensor, candidates: AdaptiveClickOutput | None, box: CropBox | None
     ) -> Prediction:
-        values: NDArray[np.float32] = probability.numpy(force=True).copy()
+        values, mask = np.zeros(self.size, dtype=np.float32), np.zeros(self.size, dtype=bool)
+        part = (box or CropBox.whole(self.size)).part  # there is nothing outside
+        values[part] = probability[part].numpy(force=True)
+        mask[part] = values[part] > self.threshold
         # A prediction does not hold its session, so that the session goes as soon as nobody uses it.
         size, zoom_in, predictor, threshold = self.size, self.zoom_in, self.predictor, self.threshold
 
@@ -337,7 +342,7 @@ class InteractiveSession:
                 for each, index in zip(maps, order.tolist(), strict=True)
             ]
 
-        return Prediction(values > threshold, values, make_candidates)
+        return Prediction(mask, values, make_candidates)
 
 
 def _to_image(zoom_in: ZoomIn | None, crops: Tensor, box: CropBox, size: tuple[int, int]) -> Tensor:

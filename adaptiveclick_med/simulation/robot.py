@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -90,41 +92,54 @@ def _as_array(value: ArrayLike | Tensor) -> NDArray[Any]:
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A connected part of a region of errors, not measured yet.
+
+    Attributes:
+        labels: [h, w], the box of the part; where it holds ``number`` is the part.
+        number: of the part.
+        corner: (row, column) of the box's first pixel in the image.
+        positive: whether the object was missed there.
+        limit: squared depth in pixels that no pixel of the part exceeds.
+    """
+
+    labels: NDArray[Any]
+    number: int
+    corner: tuple[int, int]
+    positive: bool
+    limit: float
+
+
 def _deepest(
     missed: NDArray[np.bool_], added: NDArray[np.bool_], taken: NDArray[np.int64], *, origin: tuple[int, int]
 ) -> Click | None:
     """Return the click on the deepest pixel of two regions [h, w] whose corner is at ``origin`` of the image.
 
-    The depth inside a part is at most half the shorter side of its box (rounded up), so parts are measured from the
-    largest limit down, until no part left can reach the deepest pixel found.
+    Parts are measured from the largest limit down, until no part left can reach the deepest pixel found.
     """
-    parts = [(True, *part) for part in _parts(missed)] + [(False, *part) for part in _parts(added)]
-    parts.sort(key=lambda part: -_depth_limit(part[1]))
+    parts = [*_parts(missed, origin, positive=True), *_parts(added, origin, positive=False)]
+    parts.sort(key=lambda part: -part.limit)
     best: tuple[int, bool, int, int] | None = None
-    for positive, mask, box in parts:
-        if best is not None and _depth_limit(mask) ** 2 < best[0]:
+    for part in parts:
+        if best is not None and part.limit < best[0]:
             break
-        top, left = origin[0] + box[0].start, origin[1] + box[1].start
-        squares = squared_depth(mask)
-        height, width = mask.shape
+        top, left = part.corner
+        squares = squared_depth(part.labels == part.number)
+        height, width = squares.shape
         rows, columns = taken[:, 0] - top, taken[:, 1] - left
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         squares[rows[inside], columns[inside]] = 0
         row, column = divmod(int(squares.argmax()), width)
         depth = int(squares[row, column])
-        candidate = (depth, not positive, -(top + row), -(left + column))
+        candidate = (depth, not part.positive, -(top + row), -(left + column))
         if depth > 0 and (best is None or candidate > best):
             best = candidate
     return None if best is None else Click(-best[2], -best[3], positive=not best[1])
 
 
-def _depth_limit(mask: NDArray[np.bool_]) -> int:
-    """Return a depth in pixels that no pixel of a part [h, w], given in its box, can exceed."""
-    return (min(mask.shape) + 1) // 2
-
-
-def _parts(region: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], tuple[slice, slice]]]:
-    """Yield the connected parts of a region [h, w], each as a mask of its box and that box.
+def _parts(region: NDArray[np.bool_], origin: tuple[int, int], *, positive: bool) -> Iterator[_Part]:
+    """Yield the connected parts of a region [h, w] whose corner is at ``origin`` of the image.
 
     The nearest pixel outside a part is never in another part, so each can be measured alone. A region of very many
     parts comes as one.
@@ -132,14 +147,23 @@ def _parts(region: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], tuple
     box = bounding_box(region)
     if box is None:
         return
+    top, left = origin[0] + box[0].start, origin[1] + box[1].start
     labels, count = ndimage.label(region[box], structure=_EIGHT_NEIGHBOURS)
     if count == 1 or count > _MANY_PARTS:
-        yield region[box], box
+        labels = region[box]
+        yield _Part(labels, 1, (top, left), positive, _squared_limit(labels.shape, int(np.count_nonzero(labels))))
         return
-    for number, part in enumerate(ndimage.find_objects(labels), start=1):
-        rows, columns = part
-        whole = (
-            slice(box[0].start + rows.start, box[0].start + rows.stop),
-            slice(box[1].start + columns.start, box[1].start + columns.stop),
-        )
-        yield labels[part] == number, whole
+    areas = np.bincount(labels.ravel())
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        part = labels[rows, columns]
+        corner = (top + rows.start, left + columns.start)
+        yield _Part(part, number, corner, positive, _squared_limit(part.shape, int(areas[number])))
+
+
+def _squared_limit(shape: tuple[int, ...], area: int) -> float:
+    """Return a squared depth that no pixel of a part can exceed, by its box [h, w] and its number of pixels.
+
+    All pixels nearer than its depth belong to the part. So the depth is at most half the shorter side (rounded up), and
+    the part covers, but for half a pixel's diagonal, a disk of that radius: a long thin rim need not be measured.
+    """
+    return min((min(shape) + 1) // 2, math.sqrt(area / math.pi) + 0.7072) ** 2

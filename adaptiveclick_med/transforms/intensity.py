@@ -13,6 +13,8 @@ from monai.data import MetaTensor
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from adaptiveclick_med.transforms.percentiles import percentile_pair
+
 __all__ = ["CT_WINDOWS", "PERCENTILES", "Intensity", "intensity_range", "to_unit_rgb"]
 
 PERCENTILES = (0.5, 99.5)
@@ -58,7 +60,7 @@ def intensity_range(values: NDArray[Any], percentiles: tuple[float, float] = PER
     least, most = float(values.min()), float(values.max())
     if floating and least >= 0 and most <= 1:
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(values, percentiles))
+    low, high = percentile_pair(values, percentiles)
     return (low, high) if low < high else (least, most)
 
 
