@@ -16,7 +16,7 @@ from adaptiveclick_med.data.dicom import DicomSeries, read_dicom_series
 from adaptiveclick_med.data.files import file_suffix, read_picture, read_volume
 from adaptiveclick_med.data.masks import Segment, write_dicom_seg, write_volume
 from adaptiveclick_med.inference import InteractiveSession, Prediction, Propagation, VolumeSession
-from adaptiveclick_med.networks import ClickNetwork
+from adaptiveclick_med.networks import ClickModel
 from adaptiveclick_med.transforms.intensity import Intensity
 
 __all__ = ["GivenClick", "Segmented", "parse_click", "read_clicks", "segment_picture", "segment_volume"]
@@ -117,7 +117,7 @@ def _given(entry: Any, path: Path) -> GivenClick:
 
 
 def segment_picture(
-    network: ClickNetwork,
+    network: ClickModel,
     image: str | Path,
     clicks: Sequence[GivenClick],
     output: str | Path,
@@ -180,7 +180,7 @@ def segment_picture(
 
 
 def segment_volume(
-    network: ClickNetwork,
+    network: ClickModel,
     image: str | Path,
     clicks: Sequence[GivenClick],
     output: str | Path,

@@ -95,7 +95,7 @@ class TestEvaluate:
             *("--section", "training", "--val_fraction", 0.4, "--split_seed", 7, "--max_samples", 5),
             *("--max_clicks", 9, "--min_area", 11, "--crop_size", 224, "--device", "cuda:1", "--on_error", "skip"),
             *("--batch_size", "auto", "--overwrite", "--options", '{"image_dir": "x"}', "--channels", "0,1,2"),
-            *("--intensity_window", "-10,30.5"),
+            *("--intensity_window", "-10,30.5", "--precision", "float16", "--compile", "--quantize", "int8"),
         )
         choice = DataSetChoice(
             "coco",
@@ -114,6 +114,7 @@ class TestEvaluate:
         )
         assert seen.pop("choice") == choice
         where = {"weights": Path("w.pth"), "preset": None, "method": "network", "device": "cuda:1", "folder": tmp_path}
+        where.update(precision="float16", compile=True, quantize="int8")
         assert seen == {**where, "on_error": "skip", "batch_size": "auto", "overwrite": True}
         assert output == f"TABLE\nWritten to {tmp_path}.\n"
         run("evaluate", "--dataset", "phantoms", "--output_dir", tmp_path, "--preset", "nano")

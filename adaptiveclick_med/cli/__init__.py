@@ -10,6 +10,7 @@ from adaptiveclick_med.cli.compare import compare
 from adaptiveclick_med.cli.datasets import datasets
 from adaptiveclick_med.cli.demo import demo
 from adaptiveclick_med.cli.evaluate import evaluate
+from adaptiveclick_med.cli.export import export
 from adaptiveclick_med.cli.profile import profile
 from adaptiveclick_med.cli.segment import segment
 from adaptiveclick_med.cli.serve import serve
@@ -28,6 +29,7 @@ app.command("evaluate")(evaluate)
 app.command("compare")(compare)
 app.command("convert-weights")(convert_weights)
 app.command("demo")(demo)
+app.command("export")(export)
 app.command("profile")(profile)
 app.command("serve")(serve)
 app.command("segment")(segment)

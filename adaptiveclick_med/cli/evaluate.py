@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from adaptiveclick_med.cli.values import json_object, whole_numbers, window_value
+from adaptiveclick_med.cli.values import Precision, Quantize, json_object, whole_numbers, window_value
 
 __all__ = ["evaluate"]
 
@@ -36,7 +36,9 @@ def evaluate(
     config: Annotated[
         Optional[Path], typer.Option("--config", help="YAML file of several data sets, in place of --dataset.")
     ] = None,
-    weights: Annotated[Optional[Path], typer.Option("--weights", help="Our weights or a released checkpoint.")] = None,
+    weights: Annotated[
+        Optional[Path], typer.Option("--weights", help="Our weights, a released checkpoint, or an exported network.")
+    ] = None,
     preset: Annotated[Optional[str], typer.Option("--preset", help="An untrained network of this size.")] = None,
     method: Annotated[Method, typer.Option("--method", help="The network, or the trivial baseline.")] = Method.network,
     section: Annotated[
@@ -63,6 +65,13 @@ def evaluate(
         str, typer.Option("--batch_size", help="Objects that advance together: a number, or auto.")
     ] = "1",
     device: Annotated[Optional[str], typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = None,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Of the network's heavy parts; float16 on a GPU only.")
+    ] = Precision.float32,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network; the first click waits.")] = False,
+    quantize: Annotated[
+        Optional[Quantize], typer.Option("--quantize", help="Linear layers in 8 bits, on a CPU only.")
+    ] = None,
     on_error: Annotated[
         OnError, typer.Option("--on_error", help="Stop at what cannot be used, or go on without it.")
     ] = OnError.stop,
@@ -90,6 +99,14 @@ def evaluate(
         "intensity_window": window_value(intensity_window),
         "channels": whole_numbers(channels, "channels"),
     }
+    network: dict[str, Any] = {
+        "weights": weights,
+        "preset": preset,
+        "device": device,
+        "precision": precision.value,
+        "compile": compiled,
+        "quantize": None if quantize is None else quantize.value,
+    }
     running: dict[str, Any] = {"batch_size": batch_size, "on_error": on_error.value, "overwrite": overwrite}
     failed: dict[str, str] = {}
     if config is not None:
@@ -98,14 +115,14 @@ def evaluate(
         if given:
             raise ValueError(f"{', '.join(given)} cannot go with --config: write them into {config} for each data set.")
         choices = evaluation.read_choices(config)
-        made = evaluation.Method.create(method.value, weights=weights, preset=preset, device=device)
+        made = evaluation.Method.create(method.value, **network)
         results, failed = evaluation.evaluate_choices(choices, made, output_dir, **running)
         if not results:
             raise ValueError(f"none of the data sets of {config} could be evaluated: {next(iter(failed.values()))}")
         evaluation.write_summary(results, output_dir, failed=failed)
     else:
         choices = [evaluation.DataSetChoice(str(dataset), **single).complete()]
-        made = evaluation.Method.create(method.value, weights=weights, preset=preset, device=device)
+        made = evaluation.Method.create(method.value, **network)
         results = {str(choices[0].name): evaluation.evaluate_choice(choices[0], made, output_dir, **running)}
     for result in results.values():
         typer.echo(result.table())

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from adaptiveclick_med.cli.values import json_object, whole_numbers, window_value
+from adaptiveclick_med.cli.values import Precision, Quantize, json_object, whole_numbers, window_value
 
 __all__ = ["segment"]
 
@@ -32,7 +32,9 @@ class Direction(str, Enum):
 def segment(
     image: Annotated[Path, typer.Argument(help="A picture, a volume, or the folder of a DICOM series.")],
     output: Annotated[Path, typer.Argument(help="The mask: .png; .nii.gz, .nrrd, .mha; .dcm for a DICOM SEG.")],
-    weights: Annotated[Optional[Path], typer.Option("--weights", help="Our weights or a released checkpoint.")] = None,
+    weights: Annotated[
+        Optional[Path], typer.Option("--weights", help="Our weights, a released checkpoint, or an exported network.")
+    ] = None,
     click: Annotated[
         Optional[list[str]],
         typer.Option("--click", help="ROW,COLUMN or I,J,K; off:I,J,K when off the object. May be repeated."),
@@ -75,6 +77,13 @@ def segment(
     ] = None,
     preset: Annotated[Optional[str], typer.Option("--preset", help="An untrained network of this size.")] = None,
     device: Annotated[Optional[str], typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = None,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Of the network's heavy parts; float16 on a GPU only.")
+    ] = Precision.float32,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network; the first click waits.")] = False,
+    quantize: Annotated[
+        Optional[Quantize], typer.Option("--quantize", help="Linear layers in 8 bits, on a CPU only.")
+    ] = None,
 ) -> None:
     """Segment one picture or volume with given clicks."""
     from dataclasses import replace
@@ -89,7 +98,15 @@ def segment(
         raise ValueError(f"choose must be at least 1, got {choose}.")
     rank = None if choose is None else choose - 1
     window, chosen = window_value(intensity_window), whole_numbers(channels, "channels")
-    network = Method.create("network", weights=weights, preset=preset, device=device).network
+    network = Method.create(
+        "network",
+        weights=weights,
+        preset=preset,
+        device=device,
+        precision=precision.value,
+        compile=compiled,
+        quantize=None if quantize is None else quantize.value,
+    ).network
     if network is None:
         raise ValueError("pass --weights.")
     volume = is_volume(image)

@@ -6,6 +6,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from adaptiveclick_med.cli.values import Precision, Quantize
+
 __all__ = ["serve"]
 
 
@@ -19,6 +21,13 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0: on all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8000,
     device: Annotated[Optional[str], typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = None,
+    precision: Annotated[
+        Optional[Precision], typer.Option("--precision", help="Of the network's heavy parts; float16 on a GPU only.")
+    ] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network; the start takes longer.")] = False,
+    quantize: Annotated[
+        Optional[Quantize], typer.Option("--quantize", help="Linear layers in 8 bits, on a CPU only.")
+    ] = None,
     work_dir: Annotated[
         Optional[str], typer.Option("--work_dir", help="For weights, caches and logs; by default beside the studies.")
     ] = None,
@@ -45,6 +54,9 @@ def serve(
         "preset": preset,
         "labels": labels,
         "device": device,
+        "precision": None if precision is None else precision.value,
+        "compile": "true" if compiled else None,
+        "quantize": None if quantize is None else quantize.value,
         "work_dir": work_dir,
         "window": window,
         "channels": channels,

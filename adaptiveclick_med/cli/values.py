@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from typing import Any
 
-__all__ = ["json_object", "whole_numbers", "window_value"]
+__all__ = ["Precision", "Quantize", "json_object", "whole_numbers", "window_value"]
+
+
+class Precision(str, Enum):
+    """Type of the network's heavy parts."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Quantize(str, Enum):
+    """Type of the linear layers."""
+
+    int8 = "int8"
 
 
 def json_object(text: str | None, option: str, example: str = '{"every": 2}') -> dict[str, Any]:

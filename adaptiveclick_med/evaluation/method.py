@@ -1,4 +1,4 @@
-"""What answers to the clicks: a trained network, an untrained one, or a baseline."""
+"""What answers to the clicks: a trained network, an exported one, an untrained one, or a baseline."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from adaptiveclick_med.baselines import DiskSession
 from adaptiveclick_med.data.problems import Problems
 from adaptiveclick_med.evaluation.choice import DataSetChoice
 from adaptiveclick_med.evaluation.protocol import Session, sample_objects
-from adaptiveclick_med.inference import InteractiveSession
-from adaptiveclick_med.networks import ClickNetwork
+from adaptiveclick_med.export import ExportedModel, is_exported, load_model
+from adaptiveclick_med.inference import InteractiveSession, accelerate, acceleration_facts
+from adaptiveclick_med.networks import ClickModel, ClickNetwork
+from adaptiveclick_med.networks.click_network import as_size
 from adaptiveclick_med.transforms import Intensity, LoadSampled
-from adaptiveclick_med.weights import load_network, start_network
+from adaptiveclick_med.weights import start_network
 
 __all__ = ["METHODS", "Method", "best_batch_size", "mean_object_area", "usable_device"]
 
@@ -68,7 +70,7 @@ class Method:
     """
 
     name: str
-    network: ClickNetwork | None
+    network: ClickModel | None
     facts: Mapping[str, Any]
 
     @classmethod
@@ -81,16 +83,24 @@ class Method:
         network_name: str = "AdaptiveClick",
         seed: int = 0,
         device: str | None = None,
+        precision: str = "float32",
+        compile: bool = False,
+        quantize: str | None = None,
     ) -> Method:
         """Load or build it.
 
         Args:
             name: one of :data:`METHODS`.
-            weights: our weights or a released checkpoint.
+            weights: our weights, a released checkpoint, or an exported network.
             preset: in place of weights, an untrained network of that size.
             network_name: class of the untrained network.
             seed: of the untrained network.
-            device: where the network runs; ``None``: the first GPU, or the CPU.
+            device: where the network runs; ``None``: the first GPU, or the CPU. What an exported network takes:
+                :func:`adaptiveclick_med.export.load_exported`.
+            precision: see :func:`adaptiveclick_med.inference.accelerate`; not for an exported network, nor are the next
+                two.
+            compile: see there.
+            quantize: see there.
 
         Raises:
             FileNotFoundError: when the weights do not exist.
@@ -107,22 +117,37 @@ class Method:
                 "there are no default weights yet: pass --weights FILE (weights=), or --preset NAME (preset=) for an "
                 "untrained network."
             )
+        faster: dict[str, Any] = {"precision": precision, "compile": compile, "quantize": quantize}
+        changed = acceleration_facts(**faster)
+        network: ClickModel
         if weights is not None:
-            network = load_network(weights, device=usable_device(device))
-            origin: dict[str, Any] = {"weights": str(weights), "sha256": _file_digest(weights)}
+            if changed and is_exported(weights):
+                raise ValueError(f"{', '.join(changed)} cannot go with an exported network; it runs as exported.")
+            network = load_model(weights, device=device if is_exported(weights) else usable_device(device))
+            files = network.files if isinstance(network, ExportedModel) else (weights,)
+            origin: dict[str, Any] = {"weights": str(weights), "sha256": _digest(files)}
         else:
             network = start_network(network_name, str(preset), seed=seed).eval().to(usable_device(device))
             label = f"{network_name} {preset}, untrained, seed {seed}"
             origin = {"weights": label, "untrained": True, "preset": preset, "seed": seed}
-        return cls(name, network, {"method": name, "network": type(network).__name__, **origin})
+        kind = network.facts.network if isinstance(network, ExportedModel) else type(network).__name__
+        run_by = {"exported": network.format} if isinstance(network, ExportedModel) else {}
+        if changed and isinstance(network, ClickNetwork):
+            network = accelerate(network, **faster)
+        return cls(name, network, {"method": name, "network": kind, **origin, **run_by, **changed})
 
     def session(self, choice: DataSetChoice) -> Session:
         """Return a session for a data set.
 
         ``"disk"`` paints a disk of the mean area of the training section's objects at each click, of all objects where
         the whole data set is evaluated. Files that cannot be used are passed over for that.
+
+        Raises:
+            ValueError: when an exported network was not exported for the ``crop_size`` of the choice.
         """
         if self.network is not None:
+            if isinstance(self.network, ExportedModel) and choice.crop_size is not None:
+                self.network.require_size(as_size(choice.crop_size), "crop_size")
             _compare_intensity(self.network, choice)
             return InteractiveSession(self.network, choice.crop_size, max_clicks=choice.max_clicks, undo_limit=0)
         section = choice.complete().section
@@ -131,7 +156,7 @@ class Method:
         return DiskSession(mean_object_area(_with_labels(items)))
 
 
-def _compare_intensity(network: ClickNetwork, choice: DataSetChoice) -> None:
+def _compare_intensity(network: ClickModel, choice: DataSetChoice) -> None:
     """Warn where the images of a data set are scaled in another way than those of the training, and nobody said so."""
     trained = Intensity.from_dict(network.intensity)
     for argument, value in (("intensity_window", trained.window), ("channels", trained.channels)):
@@ -152,11 +177,12 @@ def _with_labels(items: Iterable[Mapping[Hashable, Any]]) -> Iterator[Mapping[An
             continue
 
 
-def _file_digest(path: str | Path) -> str:
+def _digest(paths: Iterable[str | Path]) -> str:
     found = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(2**20):
-            found.update(block)
+    for path in paths:
+        with Path(path).open("rb") as file:
+            while block := file.read(2**20):
+                found.update(block)
     return found.hexdigest()
 
 

@@ -154,7 +154,7 @@ def evaluate_source(
     Args:
         dataset: name of a source.
         dataset_dir: its folder.
-        weights: our weights or a released checkpoint.
+        weights: our weights, a released checkpoint, or an exported network.
         preset: in place of weights, an untrained network of that size.
         method: ``"network"`` or ``"disk"``, see :class:`~adaptiveclick_med.evaluation.Method`.
         device: where the network runs; ``None``: the first GPU, or the CPU.

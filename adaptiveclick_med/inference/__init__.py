@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adaptiveclick_med.inference.acceleration import AcceleratedNetwork, accelerate, acceleration_facts
 from adaptiveclick_med.inference.crop import CropBox, ZoomIn
 from adaptiveclick_med.inference.lockstep import click_together
 from adaptiveclick_med.inference.prediction import Candidate, Prediction
@@ -13,6 +14,7 @@ from adaptiveclick_med.inference.volume import VolumeSession
 from adaptiveclick_med.inference.volume_object import SlicePrediction, VolumeClick
 
 __all__ = [
+    "AcceleratedNetwork",
     "Candidate",
     "ClickPredictor",
     "CropBox",
@@ -26,5 +28,7 @@ __all__ = [
     "VolumeClick",
     "VolumeSession",
     "ZoomIn",
+    "accelerate",
+    "acceleration_facts",
     "click_together",
 ]

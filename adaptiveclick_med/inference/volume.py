@@ -21,6 +21,7 @@ from adaptiveclick_med.inference.slice_click import choose_candidate, click_slic
 from adaptiveclick_med.inference.state import SessionState
 from adaptiveclick_med.inference.volume_image import VolumeImage
 from adaptiveclick_med.inference.volume_object import ObjectSlice, Part, SlicePrediction, VolumeClick, VolumeObject
+from adaptiveclick_med.networks import ClickModel
 from adaptiveclick_med.transforms.intensity import Intensity
 
 __all__ = ["VolumeSession"]
@@ -57,7 +58,7 @@ class VolumeSession:
 
     def __init__(
         self,
-        network: Callable[..., Any],
+        network: ClickModel | Callable[..., Any],
         crop_size: int | tuple[int, int] | None = None,
         zoom_in: bool | ZoomIn = True,
         flip: bool = True,

@@ -12,7 +12,7 @@ from monai.transforms import Compose
 from adaptiveclick_med.data import Item
 from adaptiveclick_med.evaluation import EvaluationResult, ObjectRun, object_runs, run_together
 from adaptiveclick_med.inference import InteractiveSession
-from adaptiveclick_med.networks import ClickNetwork
+from adaptiveclick_med.networks import ClickModel
 from adaptiveclick_med.transforms import LoadSampled, ScaleToUnitRGBd
 
 __all__ = ["THRESHOLDS", "measure", "numbers", "spread_evenly", "unwrapped_error"]
@@ -27,7 +27,7 @@ def spread_evenly(items: Sequence[Item], count: int) -> list[Item]:
 
 
 def measure(
-    network: ClickNetwork,
+    network: ClickModel,
     items: Sequence[Item],
     *,
     max_clicks: int = 10,

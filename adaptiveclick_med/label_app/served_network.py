@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from adaptiveclick_med.evaluation.method import usable_device
+from adaptiveclick_med.inference import accelerate, acceleration_facts
 from adaptiveclick_med.label_app.problems import problem
 from adaptiveclick_med.label_app.serving_options import ServingOptions
-from adaptiveclick_med.networks import ClickNetwork
+from adaptiveclick_med.networks import ClickModel
 from adaptiveclick_med.weights import load_network, save_weights, start_network
 
 __all__ = ["LoadedNetwork", "ServedNetwork"]
@@ -31,7 +32,7 @@ class LoadedNetwork:
         stopwatch: how long the current thread was in the network.
     """
 
-    network: ClickNetwork
+    network: ClickModel
     version: tuple[int, int]
     stopwatch: Stopwatch
 
@@ -47,7 +48,7 @@ class Stopwatch:
         """Of the current thread, since it started."""
         return float(getattr(self._local, "seconds", 0.0))
 
-    def watch(self, network: ClickNetwork) -> None:
+    def watch(self, network: ClickModel) -> None:
         """Measure all predictions of a network from now on."""
         predict = network.predict
 
@@ -77,6 +78,11 @@ class ServedNetwork:
     def __init__(self, options: ServingOptions) -> None:
         self.path = options.weight_file
         self.device = usable_device(options.device)
+        self._faster: dict[str, Any] = {
+            "precision": options.precision,
+            "compile": options.compile,
+            "quantize": options.quantize,
+        }
         self._lock = threading.Lock()
         self._loaded: LoadedNetwork | None = None
         self._refused: tuple[tuple[int, int] | None, str] | None = None
@@ -122,7 +128,12 @@ class ServedNetwork:
 
     def _load(self, version: tuple[int, int]) -> LoadedNetwork:
         start = time.perf_counter()
-        network = load_network(self.path, device=self.device)
+        loaded = load_network(self.path, device=self.device)
+        network: ClickModel = loaded
+        if acceleration_facts(**self._faster):
+            network = accelerate(loaded, **self._faster)
+            # What is compiled is compiled now, for an image and its mirror image as a click shows them.
+            network.predict(torch.zeros((2, 6, *network.image_size), device=self.device), auxiliary=False)
         stopwatch = Stopwatch()
         stopwatch.watch(network)
         logger.info("Loaded %s in %.1f s.", self.path, time.perf_counter() - start)

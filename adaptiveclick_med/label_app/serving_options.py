@@ -33,6 +33,9 @@ class ServingOptions:
         preset: size of an untrained network to begin with where there is no weight file yet.
         labels: names of what users segment.
         device: ``None``: the first GPU, or the CPU.
+        precision: see :func:`adaptiveclick_med.inference.accelerate`.
+        compile: see there.
+        quantize: see there.
         window: name of a CT window or (low, high); ``None``: what the network was trained with.
         channels: channel of a volume with several, or three; ``None``: what the network was trained with.
         bundle: folder of the AdaptiveClick bundle, for training; ``None``: that of a source checkout.
@@ -54,6 +57,9 @@ class ServingOptions:
     preset: str | None = None
     labels: tuple[str, ...] = ("object",)
     device: str | None = None
+    precision: str = "float32"
+    compile: bool = False
+    quantize: str | None = None
     window: str | tuple[float, float] | None = None
     channels: int | tuple[int, ...] | None = None
     bundle: Path | None = None
@@ -111,6 +117,9 @@ class ServingOptions:
             preset=preset,
             labels=_label_names(read("labels", str, "object")),
             device=read("device", str, None),
+            precision=read("precision", str, cls.precision),
+            compile=flag("compile", False),
+            quantize=read("quantize", str, None),
             window=read("window", _window, None),
             channels=read("channels", _channels, None),
             bundle=read("bundle", lambda text: Path(text).expanduser().resolve(), None),

@@ -18,7 +18,7 @@ from adaptiveclick_med.evaluation.method import usable_device
 from adaptiveclick_med.inference import InteractiveSession, click_together
 from adaptiveclick_med.label_app.request_options import whole_number
 from adaptiveclick_med.label_app.saved_labels import acquisition_plane, image_file
-from adaptiveclick_med.networks import ClickNetwork
+from adaptiveclick_med.networks import ClickModel
 from adaptiveclick_med.transforms import LoadSampled, ScaleToUnitRGBd
 from adaptiveclick_med.weights import load_network
 
@@ -77,7 +77,7 @@ class LeastConfident(Strategy):
     def __init__(
         self,
         weights: str | Path,
-        load: Callable[[], ClickNetwork] | None = None,
+        load: Callable[[], ClickModel] | None = None,
         *,
         window: str | Sequence[float] | None = None,
         channels: int | Sequence[int] | None = None,
@@ -86,7 +86,7 @@ class LeastConfident(Strategy):
         self.weights = Path(weights)
         self._load = load
         self._scaling: dict[str, Any] = {"window": window, "channels": channels}
-        self._known: tuple[tuple[int, ...], str, ClickNetwork | None] | None = None
+        self._known: tuple[tuple[int, ...], str, ClickModel | None] | None = None
         self._measured: dict[tuple[str, str, tuple[int, ...]], float | None] = {}
 
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any] | None:
@@ -148,7 +148,7 @@ class LeastConfident(Strategy):
             self._known = tuple(state), digest, None
         return self._known[1]
 
-    def _network(self) -> ClickNetwork:
+    def _network(self) -> ClickModel:
         if self._load is not None:
             return self._load()
         self._digest()
@@ -161,7 +161,7 @@ class LeastConfident(Strategy):
 
 
 def image_confidence(
-    network: ClickNetwork,
+    network: ClickModel,
     image: str | Path,
     *,
     window: str | Sequence[float] | None = None,

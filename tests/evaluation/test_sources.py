@@ -117,7 +117,7 @@ class TestNetwork:
     ) -> None:
         network = load_network(weights)
         monkeypatch.setattr(network, "predict", lambda x, auxiliary: AdaptiveClickOutput(torch.full_like(x[:, :1], -9)))
-        monkeypatch.setattr("adaptiveclick_med.evaluation.method.load_network", lambda *_, **__: network)
+        monkeypatch.setattr("adaptiveclick_med.evaluation.method.load_model", lambda *_, **__: network)
         found = evaluate(picture_folder, weights=weights, max_clicks=101, crop_size=16, max_samples=1)
         assert [len(item.clicks) for item in found.objects] == [101, 101]
 

@@ -13,6 +13,7 @@ def test_defaults_lie_beside_the_studies(tmp_path: Path) -> None:
     assert options.work_dir == tmp_path / "studies-server"
     assert options.weight_file == tmp_path / "studies-server" / "model" / "model.safetensors"
     assert options.labels == ("object",)
+    assert (options.precision, options.quantize, options.compile) == ("float32", None, False)
     assert not options.allow_model_upload
     assert not options.allow_proxy
     assert ServingOptions.from_conf({}, "http://pacs.example/dicom-web").allow_proxy
@@ -26,6 +27,9 @@ def test_everything_comes_as_text(tmp_path: Path) -> None:
         "channels": "0,2,1",
         "modalities": "CT,MR",
         "max_requests": "3",
+        "precision": "bfloat16",
+        "quantize": "int8",
+        "compile": "true",
         "allow_model_upload": "True",
         "models": "of MONAI Label",
     }
@@ -36,6 +40,7 @@ def test_everything_comes_as_text(tmp_path: Path) -> None:
     assert options.channels == (0, 2, 1)
     assert options.modalities == ("CT", "MR")
     assert options.max_requests == 3
+    assert (options.precision, options.quantize, options.compile) == ("bfloat16", "int8", True)
     assert options.allow_model_upload
     assert ServingOptions.from_conf({"channels": "2", "window": "bone"}, str(tmp_path)).channels == 2
 

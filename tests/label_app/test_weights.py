@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from adaptiveclick_med.data.files import read_volume
+from adaptiveclick_med.inference import AcceleratedNetwork
 from adaptiveclick_med.label_app.served_network import ServedNetwork
 from adaptiveclick_med.label_app.serving_options import ServingOptions
 from adaptiveclick_med.weights import save_weights, start_network
@@ -56,3 +58,17 @@ def test_an_untrained_network_is_the_same_after_a_restart(tmp_path: Path) -> Non
     again = ServedNetwork(ServingOptions(tmp_path / "work")).current()
     for name, tensor in first.network.state_dict().items():
         assert bool((tensor == again.network.state_dict()[name]).all())
+
+
+def test_the_network_may_be_faster(tmp_path: Path) -> None:
+    ServedNetwork(ServingOptions(tmp_path / "work", preset="nano", device="cpu"))
+    options = ServingOptions(tmp_path / "work", device="cpu", precision="bfloat16", quantize="int8")
+    loaded = ServedNetwork(options).current()
+    assert isinstance(loaded.network, AcceleratedNetwork)
+    assert loaded.network.facts == {"precision": "bfloat16", "quantize": "int8"}
+    before = loaded.stopwatch.seconds
+    loaded.network.predict(torch.zeros(1, 6, 64, 64), auxiliary=False)
+    assert loaded.stopwatch.seconds > before
+    wrong = ServingOptions(tmp_path / "work", device="cpu", precision="half")
+    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16 on a CPU, got 'half'"):
+        ServedNetwork(wrong).check()
