@@ -7,13 +7,20 @@ LABEL_VENV ?= .venv-label
 LABEL_READY := $(LABEL_VENV)/.ready
 LABEL_PYTEST := $(LABEL_VENV)/bin/python -m pytest -o addopts="--strict-markers --import-mode=importlib"
 
-.PHONY: demo test lint env label-env test-label test-viewer clean
+.PHONY: demo test bench lint env label-env test-label test-viewer clean
 
 demo: $(READY)
 	$(BIN)/adaptiveclick-med demo --output_dir runs/demo
 
 test: $(READY)
 	$(BIN)/python -m pytest --cov=adaptiveclick_med --cov-report=term-missing:skip-covered
+
+# Speed, as ratios in one run; on a quiet machine. Each script also runs alone; the rows go to runs/bench.
+BENCHMARKS := network decoder_memory session_click robot_user percentiles presets precision training_step \
+	evaluation_lockstep exported training_throughput
+
+bench: $(READY)
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --json runs/bench/$$name.json || exit 1; done
 
 lint: $(READY)
 	$(BIN)/ruff check .
