@@ -18,7 +18,7 @@ import numpy as np
 from measuring import Report, Timing, options, start
 
 from adaptiveclick_med.evaluation import DataSetChoice, EvaluationResult, Method, best_batch_size, evaluate_dataset
-from adaptiveclick_med.inference import InteractiveSession
+from adaptiveclick_med.inference import ClickPredictor, InteractiveSession
 
 AT_LEAST = 1.2
 
@@ -68,7 +68,7 @@ def compare(report: Report, name: str, method: Method, choice: DataSetChoice, sa
     """Evaluate with each batch size; add how long it took and whether the clicks are the same."""
     session = method.session(choice)
     assert isinstance(session, InteractiveSession)
-    watch = Watch(session)
+    watch = session.predictor = Watched(session.predictor.network, flip=session.predictor.flip)
     best = best_batch_size(session)  # also warms up
     sizes = {size: best if size == "auto" else int(size) for size in arguments.batch_sizes}
     chunks = np.array_split(np.arange(len(samples)), min(arguments.chunks or arguments.repeats, len(samples)))
@@ -105,21 +105,17 @@ def compare(report: Report, name: str, method: Method, choice: DataSetChoice, sa
         report.add("  largest difference of an IoU", max(distances, default=float("nan")), "")
 
 
-class Watch:
-    """Adds up the time that a session's network takes."""
+class Watched(ClickPredictor):
+    """A predictor that adds up the time of its calls."""
 
-    def __init__(self, session: InteractiveSession) -> None:
-        self.seconds = 0.0
-        network: Any = session.predictor.network
-        predict = network.predict
+    seconds = 0.0
 
-        def watched(*arguments: Any, **options: Any) -> Any:
-            begin = time.perf_counter()
-            answer = predict(*arguments, **options)
-            self.seconds += time.perf_counter() - begin
-            return answer
-
-        network.predict = watched
+    def __call__(self, *arguments: Any) -> Any:
+        """Predict."""
+        begin = time.perf_counter()
+        answer = super().__call__(*arguments)
+        self.seconds += time.perf_counter() - begin
+        return answer
 
 
 if __name__ == "__main__":

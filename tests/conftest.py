@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import numpy as np
 import pytest
 import safetensors.torch
@@ -17,6 +19,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 VARIABLE = "ADAPTIVECLICK_SHARED"
+
+# OpenVINO imports absl, whose handler closes its stream when logging is set up anew. That shall not be pytest's.
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -165,6 +165,21 @@ class TestClickMaps:
             ]
             assert torch.equal(together[0, sign], join(join(alone[0], alone[1]), alone[2]))
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("radius", [0.5, 3.0, 5.0, 7.3])
+    def test_disks_on_the_cpu_are_those_of_distances(self, radius, dtype):
+        generator = torch.Generator().manual_seed(0)
+        places = torch.rand(6, 8, 3, generator=generator, dtype=dtype) * 60 - 10
+        places[:2] = places[:2].round()
+        places[2:4] = (2 * places[2:4]).round() / 2
+        places[torch.rand(6, 8, generator=generator) < 0.2] = -1
+        rows, columns = torch.arange(40, dtype=dtype)[:, None], torch.arange(33, dtype=dtype)
+        squares = (rows - places[..., 0, None, None]).square() + (columns - places[..., 1, None, None]).square()
+        disks = (squares <= radius * radius) & (places[..., :2].amax(-1) >= 0)[..., None, None]
+        maps = click_maps(places, (40, 33), radius)
+        assert maps.dtype == dtype
+        assert torch.equal(maps, disks.reshape(6, 2, 4, 40, 33).any(2).to(dtype))
+
     def test_padding_means_that_both_coordinates_are_negative(self):
         size = (8, 8)
         for place in [(-0.5, -0.5, 0), (-1, -1, -1), (-1, -1, 3), (-1e-6, -4, 0)]:

@@ -1,4 +1,4 @@
-"""Many sessions that advance together: one batch of crops instead of one network call each."""
+"""Many sessions that advance together: one call for all their crops instead of one each."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["click_together"]
 def click_together(sessions: Sequence[InteractiveSession], clicks: Sequence[Click]) -> list[Prediction]:
     """Add one click to each of several sessions and predict for all of them at once.
 
-    Crops of one size go through the network in one batch. The results are those of ``session.click`` one by one, up to
-    the rounding of batched arithmetic.
+    Crops of one size go through the network in one batch; on a CPU, each core takes crops of its own. The results are
+    those of ``session.click`` one by one, up to the rounding of batched arithmetic.
 
     Args:
         sessions: different sessions with one network, see :meth:`InteractiveSession.sibling`.

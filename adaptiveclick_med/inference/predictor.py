@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptiveclick_med.clicks import click_maps
-from adaptiveclick_med.networks import AdaptiveClickOutput, ClickModel
+from adaptiveclick_med.inference.threads import map_on_cores
+from adaptiveclick_med.networks import AdaptiveClickOutput, ClickModel, ClickNetwork
 
 __all__ = ["ClickPredictor", "mirrored_points"]
 
@@ -69,19 +70,13 @@ class ClickPredictor:
         """
         if isinstance(self.network, ClickModel) and self.network.training:
             raise RuntimeError("The network is in training mode; call network.eval() first.")
-        batch, width = image.shape[0], int(image.shape[-1])
-        if self.flip:
-            points = torch.cat([points, mirrored_points(points, width)])
-        logits, candidates = self._run(image, previous, points)
-        if logits.shape[-2:] != image.shape[-2:]:
-            logits = F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=True)
-        if self.flip:
-            logits = 0.5 * (logits[:batch] + logits[batch:].flip(-1))
-        if candidates is not None and candidates.mask_logits is not None and candidates.click_logits is not None:
-            candidates = AdaptiveClickOutput(
-                logits, candidates.mask_logits[:batch].float(), candidates.click_logits[:batch].float()
+        if self._goes_on_cores(len(image)):
+            parts = map_on_cores(
+                lambda index: self._predict(image[index, None], previous[index, None], points[index, None]),
+                range(len(image)),
             )
-        return logits.float(), candidates
+            return torch.cat([logits for logits, _ in parts]), _joined([candidates for _, candidates in parts])
+        return self._predict(image, previous, points)
 
     def resized_masks(self, candidates: AdaptiveClickOutput, size: tuple[int, int]) -> Tensor:
         """Resize the candidates' mask logits bilinearly (align_corners), as the network does with the combined mask.
@@ -103,6 +98,32 @@ class ClickPredictor:
         padded = [side + -side % self.patch_size for side in size]
         masks = F.interpolate(candidates.mask_logits, padded, mode="bilinear", align_corners=True)
         return masks[..., : size[0], : size[1]]
+
+    def _goes_on_cores(self, batch: int) -> bool:
+        """Tell whether each core answers for crops of its own: a batch gains nothing on a CPU."""
+        return (
+            batch >= torch.get_num_threads() > 1
+            and isinstance(self.network, ClickNetwork)
+            and self.device.type == "cpu"
+            and not torch.is_autocast_enabled("cpu")  # other threads would not know
+        )
+
+    @torch.no_grad()
+    def _predict(self, image: Tensor, previous: Tensor, points: Tensor) -> tuple[Tensor, AdaptiveClickOutput | None]:
+        """Do as :meth:`__call__`, in one call of the network."""
+        batch, width = image.shape[0], int(image.shape[-1])
+        if self.flip:
+            points = torch.cat([points, mirrored_points(points, width)])
+        logits, candidates = self._run(image, previous, points)
+        if logits.shape[-2:] != image.shape[-2:]:
+            logits = F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=True)
+        if self.flip:
+            logits = 0.5 * (logits[:batch] + logits[batch:].flip(-1))
+        if candidates is not None and candidates.mask_logits is not None and candidates.click_logits is not None:
+            candidates = AdaptiveClickOutput(
+                logits, candidates.mask_logits[:batch].float(), candidates.click_logits[:batch].float()
+            )
+        return logits.float(), candidates
 
     def _run(self, image: Tensor, previous: Tensor, points: Tensor) -> tuple[Tensor, AdaptiveClickOutput | None]:
         """Call the network, with ``flip`` for the mirror images too; points hold those of the mirror images already."""
@@ -130,3 +151,12 @@ class ClickPredictor:
             inside[batch:, :4] = inside[:batch, :4].flip(-1)
         inside[:, 4:] = click_maps(points, (height, width))
         return x
+
+
+def _joined(parts: list[AdaptiveClickOutput | None]) -> AdaptiveClickOutput | None:
+    """Return the candidates of several batches as those of one, ``None`` where there are none."""
+    found = [part for part in parts if part is not None]
+    if not found:
+        return None
+    logits, masks, clicks = zip(*((part.logits, part.mask_logits, part.click_logits) for part in found), strict=True)
+    return AdaptiveClickOutput(torch.cat(logits), torch.cat(masks), torch.cat(clicks))

@@ -286,10 +286,10 @@ class TestCompile:
 
     def test_many_networks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(acceleration, "_BACKEND", "eager")
-        monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
         x = torch.zeros(2, 6, 32, 32)
         fast = [accelerate(smallest(SimpleClick).eval(), compile=True) for _ in range(3)]
-        assert len({float(each(x).sum()) for each in fast}) == 1
+        with torch._dynamo.config.patch(recompile_limit=1):
+            assert len({float(each(x).sum()) for each in fast}) == 1
 
     def test_without_a_compiler(self, trained: AdaptiveClick, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CXX", "no-such-compiler -O2")

@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from adaptiveclick_med.clicks import Click, Clicks
 from adaptiveclick_med.inference import CropBox, ZoomIn
+from adaptiveclick_med.inference.crop import _box_above, _box_on_device
 
 
 def probability(size, rows, columns, value=0.9):
@@ -88,6 +90,18 @@ class TestChoice:
         found[100, 400] = found[300, 300] = 0.51
         assert self.choose(found) == self.choose(probability(self.SIZE, (100, 300), (300, 400)))
 
+    def test_boxes_of_any_device_are_those_of_the_cpu(self):
+        random = torch.rand(20, 13, 17, generator=torch.Generator().manual_seed(0))
+        for number, found in enumerate(random):
+            threshold = 1 - 0.6 ** (number + 1)
+            places = (found > threshold).nonzero()
+            expected = None
+            if len(places):
+                (top, left), (bottom, right) = places.amin(0).tolist(), places.amax(0).tolist()
+                expected = CropBox(top, bottom, left, right)
+            assert _box_above(found, threshold) == _box_on_device(found > threshold) == expected
+        assert _box_on_device(torch.zeros(4, 5, dtype=torch.bool)) is None
+
     def test_the_old_box_is_kept_while_it_fits(self):
         found = probability(self.SIZE, (100, 199), (300, 499))
         new = CropBox(50, 250, 260, 540)
@@ -123,6 +137,23 @@ class TestFrames:
         image = torch.rand(1, 2, 9, 11)
         box = CropBox(2, 6, 3, 10)
         assert torch.equal(ZoomIn((5, 8)).crop(image, box), image[:, :, 2:7, 3:11])
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_channels_are_cropped_alike_whatever_stands_beside_them(self, threads):
+        image, box, before = torch.rand(1, 4, 90, 80), CropBox(5, 71, 3, 77), torch.get_num_threads()
+        try:
+            torch.set_num_threads(threads)
+            together = ZoomIn((48, 48)).crop(image, box)
+            assert torch.equal(ZoomIn((48, 48)).crop(image[:, :3], box), together[:, :3])
+            assert torch.equal(ZoomIn((48, 48)).crop(image[:, 3:], box), together[:, 3:])
+        finally:
+            torch.set_num_threads(before)
+
+    def test_paste_of_a_whole_image(self):
+        probability = torch.rand(1, 2, 6, 7)
+        pasted = ZoomIn((6, 7)).paste(probability, CropBox.whole((12, 9)), (12, 9))
+        expected = F.interpolate(probability, (12, 9), mode="bilinear", align_corners=True)
+        assert torch.equal(pasted, expected)
 
     def test_crop_and_paste_align_corners(self):
         image = torch.arange(20.0).reshape(1, 1, 4, 5)

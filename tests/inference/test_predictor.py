@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,6 +26,12 @@ def frames(height=32, width=40, batch=1):
     return torch.rand(batch, 3, height, width, generator=generator), torch.rand(
         batch, 1, height, width, generator=generator
     )
+
+
+class Unpadded(ClickPredictor):
+    """Gives the network crops that it refuses."""
+
+    patch_size = 1
 
 
 class TestMirroredPoints:
@@ -87,6 +96,53 @@ class TestOurNetworks:
             alone, other = predictor(image[index, None], previous[index, None], points[index, None])
             torch.testing.assert_close(logits[index, None], alone)
             torch.testing.assert_close(candidates.mask_logits[index, None], other.mask_logits)
+
+    @pytest.mark.parametrize("make", [AdaptiveClick, SimpleClick])
+    def test_cores_with_crops_of_their_own(self, make):
+        torch.manual_seed(0)
+        network = make.from_preset("nano", image_size=32).eval()
+        image, previous = frames(batch=3)
+        points = POINTS + torch.tensor([0.0, 1.5, 3.0])[:, None, None] * (POINTS >= 0)
+        predictor, calls, before = ClickPredictor(network), [], torch.get_num_threads()
+        network.encoder.register_forward_hook(
+            lambda *_: calls.append((threading.current_thread(), torch.get_num_threads(), torch.is_grad_enabled()))
+        )
+        try:
+            torch.set_num_threads(1)
+            expected, masks = predictor(image, previous, points)
+            assert [thread for thread, *_ in calls] == [threading.main_thread()]
+            calls.clear()
+            torch.set_num_threads(2)
+            logits, candidates = predictor(image, previous, points)
+            assert len(calls) == 3
+            assert all(thread is not threading.main_thread() for thread, *_ in calls)
+            assert {(threads, grad) for _, threads, grad in calls} == {(1, False)}
+            assert torch.get_num_threads() == 2
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(torch.get_num_threads).result() == 2
+            calls.clear()
+            with torch.autocast("cpu"):
+                predictor(image, previous, points)
+            predictor(image[:1], previous[:1], points[:1])
+            assert [thread for thread, *_ in calls] == [threading.main_thread()] * 2
+        finally:
+            torch.set_num_threads(before)
+        torch.testing.assert_close(logits, expected)
+        assert (candidates is None) == (masks is None) == (make is SimpleClick)
+        if masks is not None:
+            torch.testing.assert_close(candidates.logits, masks.logits)
+            torch.testing.assert_close(candidates.mask_logits, masks.mask_logits)
+            torch.testing.assert_close(candidates.click_logits, masks.click_logits)
+
+    def test_an_error_on_a_core_is_raised(self, network):
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(2)
+            with pytest.raises(ValueError, match="multiple"):
+                Unpadded(network)(*frames(30, 32, batch=2), POINTS.repeat(2, 1, 1))
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)
 
     def test_no_candidates_from_a_plain_head(self):
         network = SimpleClick.from_preset("nano", image_size=32).eval()

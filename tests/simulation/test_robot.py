@@ -7,7 +7,9 @@ from monai.data import MetaTensor
 from scipy import ndimage
 
 from adaptiveclick_med.clicks import Click, Clicks
+from adaptiveclick_med.distance import squared_depth
 from adaptiveclick_med.simulation import RobotUser
+from adaptiveclick_med.simulation.robot import _squared_limit
 
 
 def block(size, rows, columns, value=1, dtype=int):
@@ -122,6 +124,25 @@ class TestRobotUser:
                 if click is None:
                     break
                 clicks.append(click)
+
+    def test_a_long_thin_rim_beside_a_small_deep_part(self, monkeypatch):
+        target = block((120, 140), (5, 115), (5, 135))
+        prediction = block((120, 140), (7, 113), (7, 133), dtype=bool)
+        prediction[30:71, 60:101] = False
+        measured = []
+        monkeypatch.setattr(
+            "adaptiveclick_med.simulation.robot.squared_depth",
+            lambda mask: measured.append(mask.shape) or squared_depth(mask),
+        )
+        assert RobotUser().next_click(target, prediction) == Click(50, 80)
+        assert measured == [(41, 41)]
+
+    @pytest.mark.parametrize("radius", [0.0, 1.0, 1.5, 2.3, 5.0, 17.2])
+    def test_no_pixel_of_a_disk_is_deeper_than_its_limit(self, radius):
+        rows, columns = np.ogrid[:41, :43]
+        disk = (rows - 20) ** 2 + (columns - 21) ** 2 <= radius**2
+        depth = squared_depth(disk).max()
+        assert depth <= _squared_limit(disk.shape, int(disk.sum())) < (depth**0.5 + 1.5) ** 2
 
     def test_very_many_parts(self):
         target = np.zeros((60, 60), dtype=int)
