@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["MultiScaleDeformableAttention", "reference_points"]
+__all__ = ["MultiScaleDeformableAttention", "eager_on_cpu", "reference_points"]
 
 
 def reference_points(sizes: Sequence[tuple[int, int]], *, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -82,7 +82,7 @@ class MultiScaleDeformableAttention(nn.Module):
             [B, S, d].
         """
         projected = self.value_proj(values)
-        if _can_gather(query):
+        if eager_on_cpu(query):
             found = self._gathered(query, reference, projected, sizes)
         else:
             found = self._sampled(query, reference, projected, sizes)
@@ -117,63 +117,90 @@ class MultiScaleDeformableAttention(nn.Module):
         zeros, one position before and two behind, and points further out are moved to it. The order of columns below
         is [head, level, point].
         """
-        batch, length, width = query.shape
         heads, places = self.num_heads, self.num_levels * self.num_points
-        columns, device = heads * places, query.device
-        size = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32, device=device)
-        size = size.repeat_interleave(self.num_points, 0).repeat(heads, 1).T.contiguous()
-        offsets = F.linear(query, *_reordered(self.sampling_offsets, (heads * places, 2))).float()
-        place = offsets.reshape(batch * length, 2, columns)
-        base = (reference[:, :, None] * size - 0.5).expand(batch, -1, -1, -1).reshape(batch * length, 2, columns)
-        place = torch.minimum((place + base).clamp_(min=-1.0), size)
-        corner = place.floor()
-        fraction = place.sub_(corner)
+        offset_weight, offset_bias = _reordered(self.sampling_offsets, (heads * places, 2))
+        share_weight, share_bias = _reordered(self.attention_weights, (heads, places))
+        # Pixel centres lie at halves of the normalised coordinates' unit.
+        weight, bias = torch.cat([offset_weight, share_weight]), torch.cat([offset_bias - 0.5, share_bias])
+        both = F.linear(query, weight.to(query.dtype), bias.to(query.dtype)).float()
+        offsets, logits = both.split([2 * heads * places, heads * places], dim=-1)
+        corner, fraction = self._corners(offsets, reference, sizes)
+        share = self._shares(logits, fraction)
+        rows = self._rows(corner, sizes)
+        del both, offsets, logits, corner, fraction
+        table = _framed(values, sizes).unflatten(-1, (heads, -1)).flatten(0, 2)
+        return F.embedding_bag(rows, table, mode="sum", per_sample_weights=share).reshape(query.shape)
 
-        logits = F.linear(query, *_reordered(self.attention_weights, (heads, places))).float()
-        weights = logits.reshape(-1, places, heads).softmax(1).transpose(1, 2).contiguous().reshape(-1, columns)
-        right, lower = fraction[:, 0], fraction[:, 1]
+    def _corners(self, offsets: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """Return the upper left neighbour of each sampling point as (x, y), [B, S, 2, columns], and the way from it."""
+        size = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32, device=offsets.device)
+        size = size.repeat_interleave(self.num_points, 0).repeat(self.num_heads, 1).T.contiguous()
+        place = torch.addcmul(offsets.unflatten(-1, (2, -1)), reference[:, :, None], size)
+        torch.minimum(place.clamp_(min=-1.0), size, out=place)
+        corner = place.floor()
+        return corner, place.sub_(corner)
+
+    def _shares(self, logits: Tensor, fraction: Tensor) -> Tensor:
+        """Return the weights of the neighbours of a head's sampling points, [B S heads, 4 levels points]."""
+        heads, places = self.num_heads, self.num_levels * self.num_points
+        weights = logits.unflatten(-1, (places, heads)).softmax(-2).transpose(-1, -2).flatten(-2)
+        right, lower = fraction.unbind(-2)
         below = weights * lower
-        above = weights - below
-        share = query.new_empty((batch * length * heads, 4, places), dtype=torch.float32)
+        above = weights.sub_(below)
+        share = logits.new_empty((*weights.shape[:2], heads, 4, places))
         for index, row in ((0, above), (2, below)):
             outer = row * right
-            share[:, index] = (row - outer).reshape(-1, places)
-            share[:, index + 1] = outer.reshape(-1, places)
+            share[..., index, :] = row.sub_(outer).unflatten(-1, (heads, places))
+            share[..., index + 1, :] = outer.unflatten(-1, (heads, places))
+        return share.flatten(0, 2).flatten(1)
 
-        rows, starts, total = [], [], 0
-        for height, level_width in sizes:
-            rows.append(level_width + 3)
-            starts.append(total)
-            total += (height + 3) * (level_width + 3)
-        table = values.new_zeros((batch, total, width), dtype=torch.float32)
-        for part, start, (height, level_width) in zip(
-            values.split([h * w for h, w in sizes], dim=1), starts, sizes, strict=True
-        ):
-            framed = table[:, start : start + (height + 3) * (level_width + 3)].unflatten(1, (height + 3, -1))
-            framed[:, 1 : height + 1, 1 : level_width + 1] = part.unflatten(1, (height, level_width))
+    def _rows(self, corner: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Return which rows of the table are those neighbours, integers of the shape of the shares."""
+        heads, places, device = self.num_heads, self.num_levels * self.num_points, corner.device
+        lines, starts, total = _frames(sizes)
 
         def each(numbers: Sequence[int], dtype: torch.dtype) -> Tensor:
             return torch.tensor(numbers, dtype=dtype, device=device).repeat_interleave(self.num_points)
 
-        line = each(rows, torch.float32).repeat(heads)
-        origin = each([start + row + 1 for start, row in zip(starts, rows, strict=True)], torch.float32).repeat(heads)
-        first = torch.addcmul(corner[:, 0] + origin, corner[:, 1], line).to(torch.int32)
-        head = torch.arange(heads, dtype=torch.int32, device=device).repeat_interleave(places)
-        first = torch.add(head, first, alpha=heads).reshape(batch, -1)
-        first += (torch.arange(batch, dtype=torch.int32, device=device) * (total * heads))[:, None]
-        step = each(rows, torch.int32) * heads
+        # float32 holds whole numbers exactly up to 2 ** 24; at 448 pixels there are 36,000.
+        dtype = torch.float32 if total * heads < 2**24 else torch.float64
+        origin = each([start + line + 1 for start, line in zip(starts, lines, strict=True)], dtype) * heads
+        origin = origin + torch.arange(heads, dtype=dtype, device=device)[:, None]
+        first = torch.add(origin.flatten(), corner[..., 0, :], alpha=heads)
+        first = first.addcmul_(corner[..., 1, :], each(lines, dtype).repeat(heads) * heads).to(torch.int32)
+        if len(first) > 1:
+            first += (torch.arange(len(first), dtype=torch.int32, device=device) * (total * heads))[:, None, None]
+        step = each(lines, torch.int32) * heads
         neighbours = torch.stack([torch.zeros_like(step), torch.full_like(step, heads), step, step + heads])
-        index_rows = first.reshape(-1, 1, places) + neighbours
-        return F.embedding_bag(
-            index_rows.flatten(1), table.reshape(-1, width // heads), mode="sum", per_sample_weights=share.flatten(1)
-        ).reshape(batch, length, width)
+        return (first.reshape(-1, 1, places) + neighbours).flatten(1)
 
 
-def _can_gather(query: Tensor) -> bool:
-    """Tell whether ``embedding_bag`` serves: on a CPU in up to float32, without gradients, outside compiled graphs."""
+def _frames(sizes: Sequence[tuple[int, int]]) -> tuple[list[int], list[int], int]:
+    """Return the length of a line of each level with its border, where the level starts, and how long all are."""
+    lines, starts, total = [], [], 0
+    for height, width in sizes:
+        lines.append(width + 3)
+        starts.append(total)
+        total += (height + 3) * (width + 3)
+    return lines, starts, total
+
+
+def _framed(values: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """[B, positions, d] -> [B, positions with borders of zeros, d] in float32."""
+    _, starts, total = _frames(sizes)
+    table = values.new_zeros((values.shape[0], total, values.shape[2]), dtype=torch.float32)
+    parts = values.split([height * width for height, width in sizes], dim=1)
+    for part, start, (height, width) in zip(parts, starts, sizes, strict=True):
+        framed = table[:, start : start + (height + 3) * (width + 3)].unflatten(1, (height + 3, -1))
+        framed[:, 1 : height + 1, 1 : width + 1] = part.unflatten(1, (height, width))
+    return table
+
+
+def eager_on_cpu(x: Tensor) -> bool:
+    """Tell whether ways that are only faster on a CPU serve: up to float32, without gradients, in no traced graph."""
     if torch.jit.is_scripting() or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False
-    return query.device.type == "cpu" and query.dtype != torch.float64 and not torch.is_grad_enabled()
+    return x.device.type == "cpu" and x.dtype != torch.float64 and not torch.is_grad_enabled()
 
 
 def _reordered(layer: nn.Linear, order: tuple[int, int]) -> tuple[Tensor, Tensor]:

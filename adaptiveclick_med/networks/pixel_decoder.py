@@ -9,10 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptiveclick_med.networks.channels_last import group_norm, pointwise
-from adaptiveclick_med.networks.deformable_attention import MultiScaleDeformableAttention, reference_points
+from adaptiveclick_med.networks.deformable_attention import (
+    MultiScaleDeformableAttention,
+    eager_on_cpu,
+    reference_points,
+)
 from adaptiveclick_med.networks.position import sine_positions
 
 __all__ = ["PixelDecoder"]
+
+_TOKENS_AT_ONCE = 1024
 
 
 class _DeformableLayer(nn.Module):
@@ -31,7 +37,14 @@ class _DeformableLayer(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
         x = self.norm1(x + self.self_attn(x + position, reference, x, sizes))
-        return self.norm2(x + self.linear2(F.relu(self.linear1(x), inplace=True)))
+        return self.norm2(x + self._feedforward(x))
+
+    def _feedforward(self, x: Tensor) -> Tensor:
+        if not eager_on_cpu(x):
+            return self.linear2(F.relu(self.linear1(x), inplace=True))
+        # The wide layer of a few tokens at a time stays in the cache, and no large memory comes and goes.
+        parts = x.flatten(0, 1).split(_TOKENS_AT_ONCE)
+        return torch.cat([self.linear2(F.relu(self.linear1(part), inplace=True)) for part in parts]).view(x.shape)
 
 
 class PixelDecoder(nn.Module):
@@ -124,12 +137,18 @@ class PixelDecoder(nn.Module):
             tokens = layer(tokens, position, reference, sizes)
         parts = tokens.split([height * width for height, width in sizes], dim=1)
         refined = [part.unflatten(1, size).permute(0, 3, 1, 2) for part, size in zip(parts, sizes, strict=True)]
-        return (refined[0], refined[1], refined[2]), self.output(self._merged(fine, refined[2]))
+        return (refined[0], refined[1], refined[2]), self._fine(fine, refined[2])
 
-    def _merged(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """Add the stride-8 map, upsampled, to the lateral map at stride 4; [B, d, H / 4, W / 4]."""
-        lateral = F.relu(_project(self.lateral, fine), inplace=True).permute(0, 3, 1, 2)
-        return F.interpolate(coarse, lateral.shape[-2:], mode="bilinear", align_corners=False).add_(lateral)
+    def _fine(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Add the stride-8 map, upsampled, to the lateral map at stride 4, and smooth the sum; [B, d, H / 4, W / 4].
+
+        No name outlives its use: these are the largest maps of the network.
+        """
+        x = F.relu(_project(self.lateral, fine), inplace=True).permute(0, 3, 1, 2)
+        x = F.interpolate(coarse, x.shape[-2:], mode="bilinear", align_corners=False).add_(x)
+        for layer in self.output:
+            x = layer(x)
+        return x
 
 
 def _project(layers: nn.Module, level: Tensor) -> Tensor:
