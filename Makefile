@@ -16,7 +16,7 @@ test: $(READY)
 	$(BIN)/python -m pytest --cov=adaptiveclick_med --cov-report=term-missing:skip-covered
 
 # Speed, as ratios in one run; on a quiet machine. Each script also runs alone; the rows go to runs/bench.
-BENCHMARKS := network decoder_memory session_click robot_user percentiles presets precision training_step \
+BENCHMARKS := network roofline decoder_memory session_click robot_user percentiles presets precision training_step \
 	evaluation_lockstep exported training_throughput
 
 bench: $(READY)
