@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from adaptiveclick_med.networks import pixel_decoder
 from adaptiveclick_med.networks.pixel_decoder import PixelDecoder
+from adaptiveclick_med.profiling.meters import LiveTensors
 
 CHANNELS = (8, 12, 16, 20)
 
@@ -68,3 +70,23 @@ def test_samples_are_independent():
 def test_width(dim, heads, message):
     with pytest.raises(ValueError, match=message):
         decoder(dim=dim, num_heads=heads)
+
+
+def test_tokens_a_few_at_a_time(monkeypatch):
+    module, maps = decoder(), pyramid()
+    expected = module(maps)
+    monkeypatch.setattr(pixel_decoder, "_TOKENS_AT_ONCE", 7)
+    with torch.no_grad():
+        found = module(maps)
+    torch.testing.assert_close(found[1], expected[1])
+    for level, other in zip(found[0], expected[0], strict=True):
+        torch.testing.assert_close(level, other)
+
+
+@torch.no_grad()
+def test_memory_of_a_few_stride_4_maps():
+    module, maps = decoder(dim=256, num_heads=8, num_layers=1), pyramid(16, 16)
+    with LiveTensors([*module.parameters(), *maps]) as live:
+        before = live.read()
+        fine = module.features(maps)[1]
+        assert live.read() - before < 3.3 * fine.nbytes
