@@ -42,16 +42,16 @@ def get_items(
     """List the items of a data set; images are read later, by ``LoadSampled``.
 
     Args:
-        dataset: name of a source, in upper or lower case: ``"phantoms"`` (made on the fly, needs no folder),
-            ``"folder"`` (your own images and masks), ``"mixed"`` (several sources together) or a published data set;
-            :func:`source_names` lists all.
-        dataset_dir: the folder of the data set; without effect for ``"phantoms"`` and ``"mixed"``.
+        dataset: name of a source, in upper or lower case: ``"phantoms"`` and ``"scenes"`` (made on the fly, need
+            no folder), ``"folder"`` (your own images and masks), ``"mixed"`` (several sources together) or a published
+            data set; :func:`source_names` lists all.
+        dataset_dir: the folder of the data set; without effect for ``"phantoms"`` and ``"scenes"``.
         section: ``"training"``, ``"validation"`` or ``"all"``. Items of one group (case, section, picture) are never in
             both sections. Published sections are kept where there are any, ``"sstem"`` validates on its last sections,
             other sources on a seeded choice of groups.
         val_fraction: share of the groups that validate, in (0, 1); at least one group validates and at least one trains
             when there are two or more.
-        seed: seed of the split, of the choice for ``max_samples``, and of the phantoms.
+        seed: seed of the split, of the choice for ``max_samples``, and of phantoms and scenes.
         max_samples: keep at most so many items of the section, spread evenly over its groups by a seeded choice.
         on_error: ``"raise"``: one error lists all files that cannot be used. ``"skip"``: leave them out and log a
             warning for each.

@@ -88,7 +88,7 @@ _SPLIT = ("section", "val_fraction")
 _MODULES = {
     name: f"adaptiveclick_med.data.{name}"
     for name in (
-        *("phantoms", "folder", "mixed", "coco", "dsb2018", "msd"),
+        *("phantoms", "scenes", "folder", "mixed", "coco", "dsb2018", "msd"),
         *("grabcut", "berkeley", "davis", "sbd", "pascal_voc", "coco_lvis", "sstem", "brats", "oaizib"),
     )
 }
