@@ -17,6 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from adaptiveclick_med import cli
+from adaptiveclick_med.baselines import RandomWalkerSession
 from adaptiveclick_med.evaluation import DataSetChoice, evaluate_source
 from adaptiveclick_med.networks import AdaptiveClick, SimpleClick
 from adaptiveclick_med.weights import load_weights, read_header, save_weights, start_network
@@ -71,6 +72,18 @@ class TestEvaluate:
         assert content["summary"]["objects"] == 6
         table = [line for line in output.splitlines() if line.startswith("folder")]
         assert table[0].split()[:4] == ["folder", "(disk)", "6", f"{content['summary']['NoC@85']:.3f}"]
+
+    def test_a_classical_method(self, tmp_path: Path) -> None:
+        output = run(
+            *("evaluate", "--dataset", "phantoms", "--method", "random_walker", "--max_samples", 2),
+            *("--output_dir", tmp_path, "--max_clicks", 3),
+        )
+        content = json.loads((tmp_path / "results.json").read_text())
+        assert content["facts"]["method"] == "random_walker"
+        assert content["facts"]["parameters"] == RandomWalkerSession().parameters
+        assert len({item["name"].split("#")[0] for item in content["objects"]}) == 2
+        assert content["summary"]["mIoU@3"] > 0.5
+        assert "(random_walker)" in output and f"Written to {tmp_path}." in output
 
     def test_every_option_arrives(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         seen: dict[str, Any] = {}

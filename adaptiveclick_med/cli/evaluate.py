@@ -18,6 +18,9 @@ class Method(str, Enum):
 
     network = "network"
     disk = "disk"
+    random_walker = "random_walker"
+    fast_marching = "fast_marching"
+    region_growing = "region_growing"
 
 
 class OnError(str, Enum):
@@ -40,7 +43,9 @@ def evaluate(
         Optional[Path], typer.Option("--weights", help="Our weights, a released checkpoint, or an exported network.")
     ] = None,
     preset: Annotated[Optional[str], typer.Option("--preset", help="An untrained network of this size.")] = None,
-    method: Annotated[Method, typer.Option("--method", help="The network, or the trivial baseline.")] = Method.network,
+    method: Annotated[
+        Method, typer.Option("--method", help="The network, the trivial disk, or a classical method.")
+    ] = Method.network,
     section: Annotated[
         Optional[str], typer.Option("--section", help="training, validation or all; by default what the paper takes.")
     ] = None,

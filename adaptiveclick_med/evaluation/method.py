@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from adaptiveclick_med.baselines import DiskSession
+from adaptiveclick_med.baselines import (
+    DiskSession,
+    FastMarchingSession,
+    RandomWalkerSession,
+    RegionGrowingSession,
+    SeededSession,
+)
 from adaptiveclick_med.data.problems import Problems
 from adaptiveclick_med.evaluation.choice import DataSetChoice
 from adaptiveclick_med.evaluation.protocol import Session, sample_objects
@@ -26,7 +32,13 @@ from adaptiveclick_med.weights import start_network
 
 __all__ = ["METHODS", "Method", "best_batch_size", "mean_object_area", "usable_device"]
 
-METHODS = ("network", "disk")
+_CLASSICAL: dict[str, Callable[[], SeededSession]] = {
+    "random_walker": RandomWalkerSession,
+    "fast_marching": FastMarchingSession,
+    "region_growing": RegionGrowingSession,
+}
+
+METHODS = ("network", "disk", *_CLASSICAL)
 
 _logger = logging.getLogger(__name__)
 _LARGEST_BATCH = {"cpu": 8}
@@ -108,6 +120,8 @@ class Method:
         """
         if name not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {name!r}.")
+        if name in _CLASSICAL:
+            return cls(name, None, {"method": name, "weights": None, "parameters": _CLASSICAL[name]().parameters})
         if name != "network":
             return cls(name, None, {"method": name, "weights": None})
         if weights is not None and preset is not None:
@@ -140,7 +154,8 @@ class Method:
         """Return a session for a data set.
 
         ``"disk"`` paints a disk of the mean area of the training section's objects at each click, of all objects where
-        the whole data set is evaluated. Files that cannot be used are passed over for that.
+        the whole data set is evaluated. Files that cannot be used are passed over for that. The classical methods run
+        with their default parameters, which are among the facts.
 
         Raises:
             ValueError: when an exported network was not exported for the ``crop_size`` of the choice.
@@ -150,6 +165,8 @@ class Method:
                 self.network.require_size(as_size(choice.crop_size), "crop_size")
             _compare_intensity(self.network, choice)
             return InteractiveSession(self.network, choice.crop_size, max_clicks=choice.max_clicks, undo_limit=0)
+        if self.name in _CLASSICAL:
+            return _CLASSICAL[self.name]()
         section = choice.complete().section
         reference = "all" if section == "all" else "training"
         items = choice.samples(Problems("skip", quiet=True), section=reference).data

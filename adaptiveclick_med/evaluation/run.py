@@ -156,7 +156,7 @@ def evaluate_source(
         dataset_dir: its folder.
         weights: our weights, a released checkpoint, or an exported network.
         preset: in place of weights, an untrained network of that size.
-        method: ``"network"`` or ``"disk"``, see :class:`~adaptiveclick_med.evaluation.Method`.
+        method: one of :data:`~adaptiveclick_med.evaluation.METHODS`.
         device: where the network runs; ``None``: the first GPU, or the CPU.
         output_dir: see :func:`evaluate_choice`.
         batch_size: see there.

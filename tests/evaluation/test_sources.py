@@ -12,7 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from adaptiveclick_med.baselines import DiskSession
+from adaptiveclick_med.baselines import (
+    DiskSession,
+    FastMarchingSession,
+    RandomWalkerSession,
+    RegionGrowingSession,
+)
 from adaptiveclick_med.data import DataSetError
 from adaptiveclick_med.evaluation import (
     DataSetChoice,
@@ -142,9 +147,24 @@ class TestDisk:
         assert evaluate(picture_folder, method="disk", weights="w.safetensors").facts["weights"] is None
 
 
+class TestClassical:
+    @pytest.mark.parametrize("session", [RandomWalkerSession, FastMarchingSession, RegionGrowingSession])
+    def test_the_session_of_the_name_with_its_defaults(self, picture_folder: Path, session: Any) -> None:
+        name = {RandomWalkerSession: "random_walker", FastMarchingSession: "fast_marching"}.get(
+            session, "region_growing"
+        )
+        found = evaluate(picture_folder, method=name)
+        expected = evaluate_dataset(open_source("folder", picture_folder), session(), max_clicks=2, min_area=20)
+        assert [item.ious for item in found.objects] == [item.ious for item in expected.objects]
+        assert (found.facts["method"], found.facts["weights"]) == (name, None)
+        assert found.facts["parameters"] == session().parameters
+        assert found.label == f"folder ({name})"
+
+
 class TestErrors:
     def test_arguments(self, picture_folder: Path, weights: Path, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="method must be one of network, disk, got 'square'"):
+        names = "network, disk, random_walker, fast_marching, region_growing"
+        with pytest.raises(ValueError, match=f"method must be one of {names}, got 'square'"):
             evaluate(picture_folder, method="square")
         with pytest.raises(ValueError, match="no default weights yet: pass --weights FILE"):
             evaluate(picture_folder)

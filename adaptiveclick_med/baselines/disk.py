@@ -1,4 +1,4 @@
-"""Sessions without a network: what clicks alone give."""
+"""The trivial baseline: a disk at each click."""
 
 from __future__ import annotations
 
