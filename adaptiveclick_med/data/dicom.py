@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from adaptiveclick_med.data.dicom_files import DicomFile, find_images, series_texts
 from adaptiveclick_med.data.dicom_frames import SPACING_TOLERANCE, Frame, frames_of, grid, in_order
-from adaptiveclick_med.data.files import UnreadableFileError, Volume, _itk_array, _native, naming
+from adaptiveclick_med.data.files import UnreadableFileError, Volume, _itk_array, _native, kept_locale, naming
 
 __all__ = ["DicomSeries", "UnplacedSeriesError", "read_dicom_series"]
 
@@ -98,7 +98,8 @@ class DicomSeries:
         # the type of the voxels is taken from the first file: where files differ, it may be too narrow for the others
         mixed = (SimpleITK.sitkFloat32,) if len(types) > 1 else ()
         try:
-            return _itk_array(SimpleITK.ReadImage(files, *mixed))
+            with kept_locale():
+                return _itk_array(SimpleITK.ReadImage(files, *mixed))
         except RuntimeError:
             if not any(header.file_meta.TransferSyntaxUID.is_compressed for header in self.headers):
                 raise

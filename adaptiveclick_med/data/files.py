@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ __all__ = [
     "file_stem",
     "file_suffix",
     "is_volume",
+    "kept_locale",
     "naming",
     "picture_size",
     "read_picture",
@@ -210,10 +212,25 @@ def _read_nifti(path: str | Path) -> Volume:
     return Volume(_native(array), np.asarray(image.affine, dtype=np.float64))
 
 
+@contextmanager
+def kept_locale() -> Iterator[None]:
+    """Keep the process's locale while ITK reads.
+
+    ITK reads with that of C. Where it reads several files at once, its threads do not always set the old one back, and
+    text files would then be decoded as ASCII by the rest of the process.
+    """
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
 def _read_itk(files: str | list[str]) -> Volume:
     import SimpleITK
 
-    image = SimpleITK.ReadImage(files)
+    with kept_locale():
+        image = SimpleITK.ReadImage(files)
     array = _itk_array(image)
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]

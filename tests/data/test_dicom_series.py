@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import locale
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -106,6 +108,24 @@ def test_one_series_is_expected(tmp_path: Path) -> None:
         for function in (read_volume, volume_header):
             with pytest.raises(UnreadableFileError, match=f"{folder}: it holds {count} DICOM series, one is expected"):
                 function(tmp_path / folder)
+
+
+def test_the_locale_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ITK's threads that read a series may leave the locale of C behind."""
+    folder, read, before = write_series(tmp_path), SimpleITK.ReadImage, locale.setlocale(locale.LC_ALL)
+
+    def careless(*arguments: Any) -> Any:
+        locale.setlocale(locale.LC_ALL, "C")
+        return read(*arguments)
+
+    monkeypatch.setattr(SimpleITK, "ReadImage", careless)
+    try:
+        locale.setlocale(locale.LC_ALL, "C.UTF-8")
+        expected = locale.setlocale(locale.LC_ALL)
+        read_volume(folder)
+        assert locale.setlocale(locale.LC_ALL) == expected != "C"
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def test_other_files_beside_the_series(tmp_path: Path) -> None:
