@@ -13,12 +13,12 @@ def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
     Args:
         conv: its weight is [C', C, k, k].
-        x: [..., k k C].
+        x: [..., C k k].
 
     Returns:
         [..., C'].
     """
-    return F.linear(x, conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias)
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
 def group_norm(norm: nn.GroupNorm, x: Tensor) -> Tensor:

@@ -50,9 +50,6 @@ class FeaturePyramid(nn.Module):
         self.stride32 = nn.Sequential(
             nn.Conv2d(c, wide3, 2, 2), _norm(wide3), nn.Conv2d(wide3, c3, 1), _norm(c3), nn.GELU()
         )
-        for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-                _lay_out(layer)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the maps at 4, 2, 1 and 1/2 times the token grid.
@@ -79,16 +76,6 @@ class FeaturePyramid(nn.Module):
         return tuple(level.permute(0, 3, 1, 2) for level in maps)  # type: ignore[return-value]
 
 
-def _lay_out(conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
-    """Let the weight lie in memory as the product of :func:`_run` reads it; its shape stays the same."""
-    order = _READ_AS[type(conv)]
-    weight = conv.weight.detach().permute(order).contiguous()
-    conv.weight = nn.Parameter(weight.permute([order.index(axis) for axis in range(4)]))
-
-
-_READ_AS = {nn.Conv2d: (0, 2, 3, 1), nn.ConvTranspose2d: (2, 3, 1, 0)}
-
-
 def _run(layers: nn.Sequential, x: Tensor) -> Tensor:
     """Apply the layers of one map to tokens with the channels last.
 
@@ -104,7 +91,7 @@ def _run(layers: nn.Sequential, x: Tensor) -> Tensor:
     """
     for layer in layers:
         if isinstance(layer, nn.ConvTranspose2d):
-            weight = layer.weight.permute(_READ_AS[nn.ConvTranspose2d]).flatten(0, 2)
+            weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
             bias = None if layer.bias is None else layer.bias.repeat(4)
             x = F.linear(x, weight, bias).unflatten(-1, (4, -1)).flatten(3, 4)
         elif isinstance(layer, nn.Conv2d):
@@ -127,7 +114,7 @@ def _raster(x: Tensor) -> Tensor:
 
 
 def _pairs(x: Tensor) -> Tensor:
-    """[B, 2h, 2w, C] -> [B, h, w, 4C], as a convolution with kernel and stride 2 sees them, channels last."""
+    """[B, 2h, 2w, C] -> [B, h, w, 4C], channels first, as a convolution with kernel and stride 2 sees them."""
     batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).permute(0, 1, 3, 2, 4, 5)
+    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).permute(0, 1, 3, 5, 2, 4)
     return x.reshape(batch, height // 2, width // 2, 4 * channels)

@@ -315,7 +315,7 @@ class TestCudaGraphs:
 
     @pytest.mark.parametrize("kind", [AdaptiveClick, SimpleClick])
     def test_a_prediction_can_be_recorded(self, kind: type[ClickNetwork], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(deformable_attention, "_can_gather", lambda query: False)  # as on a GPU
+        monkeypatch.setattr(deformable_attention, "eager_on_cpu", lambda query: False)  # as on a GPU
         network, x = smallest(kind).eval(), torch.zeros(2, 6, 32, 32)
         with torch.no_grad():
             network.predict(x, auxiliary=False)  # what depends on the size only may be made at the first call

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from adaptiveclick_med.networks.feature_pyramid import FeaturePyramid
 
@@ -56,20 +53,6 @@ def test_an_odd_grid_is_extended_by_its_last_row_and_column():
     longer = torch.cat([x, x[:, :, -1:]], dim=2)
     extended = torch.cat([longer, longer[..., -1:]], dim=3)
     torch.testing.assert_close(pyramid(x)[3], pyramid.stride32(extended))
-
-
-def test_weights_lie_as_their_products_read_them():
-    """Whatever is done to the module; their shapes are the usual ones, see test_widths."""
-    pyramid = FeaturePyramid(8, (4, 6, 8, 10))
-    state = {name: torch.randn(tensor.shape) for name, tensor in pyramid.state_dict().items()}
-    for module in (pyramid, copy.deepcopy(pyramid), pyramid.to(torch.bfloat16), pyramid.float()):
-        module.load_state_dict(state)
-        for layer in module.modules():
-            if isinstance(layer, nn.ConvTranspose2d):
-                assert layer.weight.permute(2, 3, 1, 0).is_contiguous()
-            if isinstance(layer, nn.Conv2d):
-                assert layer.weight.permute(0, 2, 3, 1).is_contiguous()
-    assert torch.equal(pyramid.stride8[0].weight, state["stride8.0.weight"])
 
 
 @pytest.mark.parametrize("out_channels", [(1, 2, 3), (1, 2, 3, 4, 5), ()])
