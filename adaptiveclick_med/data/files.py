@@ -214,10 +214,10 @@ def _read_nifti(path: str | Path) -> Volume:
 
 @contextmanager
 def kept_locale() -> Iterator[None]:
-    """Keep the process's locale while ITK reads.
+    """Keep the process's locale while ITK reads or writes DICOM.
 
-    ITK reads with that of C. Where it reads several files at once, its threads do not always set the old one back, and
-    text files would then be decoded as ASCII by the rest of the process.
+    ITK does so with the locale of C and does not always set the old one back; the rest of the process would then decode
+    text files as ASCII.
     """
     before = locale.setlocale(locale.LC_ALL)
     try:

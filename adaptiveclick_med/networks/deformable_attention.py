@@ -138,7 +138,8 @@ class MultiScaleDeformableAttention(nn.Module):
         place = torch.addcmul(offsets.unflatten(-1, (2, -1)), reference[:, :, None], size)
         torch.minimum(place.clamp_(min=-1.0), size, out=place)
         corner = place.floor()
-        return corner, place.sub_(corner)
+        fraction = place.sub_(corner)
+        return corner.nan_to_num_(nan=-1.0), fraction  # NaN goes on in the fraction and makes no index
 
     def _shares(self, logits: Tensor, fraction: Tensor) -> Tensor:
         """Return the weights of the neighbours of a head's sampling points, [B S heads, 4 levels points]."""

@@ -9,6 +9,7 @@ import SimpleITK
 from PIL import Image
 
 from adaptiveclick_med.data import DataSetError, get_items, get_source
+from adaptiveclick_med.data.files import kept_locale
 from adaptiveclick_med.data.oaizib import declared
 from adaptiveclick_med.transforms.loading import LoadSampled
 
@@ -59,7 +60,8 @@ def write_dicom(folder: Path, array: np.ndarray) -> None:
         for tag, value in tags.items():
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{number:03d}.dcm"))
-        writer.Execute(image)
+        with kept_locale():  # ITK leaves that of C behind when it writes DICOM, too
+            writer.Execute(image)
 
 
 def signal(label: np.ndarray) -> np.ndarray:

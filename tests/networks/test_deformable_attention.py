@@ -117,3 +117,14 @@ def test_infinite_and_distant_places_find_nothing():
     attention.sampling_offsets.bias.copy_(torch.tensor([1e9, 0.0, 0.0, -1e9]))
     found = attention(torch.zeros(1, 4, 8), torch.full((4, 2), 0.5), torch.ones(1, 4, 8), [(2, 2)])
     torch.testing.assert_close(found, attention.output_proj.bias.expand(1, 4, 8))
+
+
+@torch.no_grad()
+def test_nan_goes_on():
+    """It ends a training with a message of its own, not with an index out of range."""
+    query, sizes = torch.randn(1, 20, 64), [(2, 2), (4, 4)]
+    attention = MultiScaleDeformableAttention(64, num_heads=4, num_levels=2)
+    query[0, 3] = torch.nan
+    reference = reference_points(sizes, device=query.device, dtype=torch.float32)
+    found = attention(query, reference, torch.randn(1, 20, 64), sizes)
+    assert found[0, 3].isnan().all() and found[0, [0, 19]].isfinite().all()
