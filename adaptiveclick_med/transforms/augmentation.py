@@ -1,4 +1,4 @@
-"""Random views of a training sample: the paper's two recipes and one for medical images."""
+"""Random views of a training sample: the paper's two recipes, one for medical images, one for images of any kind."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from monai.transforms import (
     OneOf,
     RandAdjustContrastd,
     RandAffined,
+    RandBiasFieldd,
     RandFlipd,
     RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandHistogramShiftd,
+    RandLambdad,
     RandomizableTransform,
     RandRotate90d,
     RandScaleIntensityd,
     RandShiftIntensityd,
+    RandSimulateLowResolutiond,
     RandSpatialCropd,
     RandZoomd,
     Resized,
@@ -36,7 +41,7 @@ __all__ = ["RECIPES", "RandWindowd", "augmentation"]
 _KEYS = ("image", "label")
 _MODES = ("bilinear", "nearest")
 _RESIZE_MODES = ("bilinear", "nearest-exact")
-RECIPES = ("medical", "sbd", "coco_lvis", "none")
+RECIPES = ("medical", "any_modality", "sbd", "coco_lvis", "none")
 
 
 class RandWindowd(RandomizableTransform, MapTransform):
@@ -126,8 +131,10 @@ def augmentation(recipe: str = "medical", crop_size: int | Sequence[int] = 448) 
 
     ``"sbd"`` and ``"coco_lvis"`` are the paper's (Sec. IV-A): random resizing, flips, for SBD also quarter turns, small
     shifts and rotations; padding and a random crop; brightness, contrast and colour. ``"medical"`` cuts windows of all
-    scales (:class:`RandWindowd`), turns freely, and changes contrast, gamma and noise instead of colour. ``"none"``
-    only cuts windows.
+    scales (:class:`RandWindowd`), turns freely, and changes contrast, gamma and noise instead of colour.
+    ``"any_modality"`` does the same and hides the modality as well: one of four images is inverted, one of five becomes
+    grey, colours change places, the order of grey values is bent (histogram shift), a smooth bias field is laid over,
+    sharpness and resolution are lost. ``"none"`` only cuts windows.
 
     Object ids stay what they are, unless one is 2**24 or above. MONAI resamples in float32, which cannot hold such an
     id, so all objects of that label are numbered anew.
@@ -145,7 +152,7 @@ def augmentation(recipe: str = "medical", crop_size: int | Sequence[int] = 448) 
     numbers = Lambdad("label", _exact_numbers)
     if recipe == "none":
         return Compose([numbers, RandWindowd(size=size)])
-    if recipe == "medical":
+    if recipe in ("medical", "any_modality"):
         return Compose(
             [
                 numbers,
@@ -160,10 +167,12 @@ def augmentation(recipe: str = "medical", crop_size: int | Sequence[int] = 448) 
                     mode=_MODES,
                     padding_mode="zeros",
                 ),
+                *(_any_appearance() if recipe == "any_modality" else []),
                 *_brightness_and_contrast(),
                 RandAdjustContrastd("image", prob=0.3, gamma=(0.7, 1.5)),
                 RandGaussianNoised("image", prob=0.3, std=0.05),
                 _clip(),
+                *([RandLambdad("image", _inverted, prob=0.25, track_meta=False)] if recipe == "any_modality" else []),
             ]
         )
     crop = [
@@ -214,6 +223,35 @@ def _brightness_and_contrast() -> list[Any]:
         ]
     )
     return [OneOf([Identityd("image"), both], weights=[0.25, 0.75])]
+
+
+def _any_appearance() -> list[Any]:
+    """Change what tells one modality from another; values stay near [0, 1]."""
+    return [
+        RandLambdad("image", _grey, prob=0.2, track_meta=False),
+        RandLambdad("image", _colours_reversed, prob=0.2, track_meta=False),
+        RandHistogramShiftd("image", num_control_points=(4, 8), prob=0.2),
+        RandBiasFieldd("image", degree=2, coeff_range=(-0.3, 0.3), prob=0.2),
+        RandSimulateLowResolutiond(
+            "image", prob=0.2, downsample_mode="nearest", upsample_mode="bilinear", zoom_range=(0.4, 0.9)
+        ),
+        RandGaussianSmoothd("image", sigma_x=(0.3, 1.2), sigma_y=(0.3, 1.2), prob=0.2),
+    ]
+
+
+def _inverted(image: Tensor) -> Tensor:
+    """Make bright what was dark."""
+    return 1.0 - image
+
+
+def _grey(image: Tensor) -> Tensor:
+    """Give all channels their mean."""
+    return image.mean(0, keepdim=True).expand(image.shape).contiguous()
+
+
+def _colours_reversed(image: Tensor) -> Tensor:
+    """Let red and blue change places."""
+    return image.flip(0)
 
 
 def _clip() -> ScaleIntensityRanged:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose
 
 from adaptiveclick_med.transforms import RandWindowd, augmentation
-from adaptiveclick_med.transforms.augmentation import RECIPES
+from adaptiveclick_med.transforms.augmentation import RECIPES, _any_appearance
 
 IDS = (3, 70_000, 2**24 - 1)
 
@@ -260,6 +261,40 @@ class TestRecipes:
         alone = values[spread <= 1e-6, 0]
         assert float((alone != 0.5).float().mean()) == pytest.approx(0.75, abs=0.12)
 
+    def test_any_modality_inverts_a_quarter_and_mixes_the_colours(self):
+        """Dark red on black: brighter than a half only where inverted, grey or with blue in front where mixed."""
+        colours = torch.tensor([0.3, 0.1, 0.0])[:, None, None]
+        image = (colours * torch.linspace(0.5, 1.0, 40)).expand(3, 40, 40).contiguous()
+        transform = augmentation("any_modality", 32).set_random_state(seed=0)
+        kinds = {"inverted": 0, "grey": 0, "reversed": 0}
+        draws = 600
+        for _ in range(draws):
+            pixels = torch.as_tensor(transform({"image": image, "label": torch.zeros(1, 40, 40)})["image"])
+            red, green, blue = pixels[:, 12:20, 12:20].mean((1, 2)).tolist()
+            inverted = green > 0.5
+            kinds["inverted"] += inverted
+            step = (red - blue) * (-1 if inverted else 1)
+            kinds["grey"] += abs(step) < 0.04
+            kinds["reversed"] += step < -0.04
+        assert kinds["inverted"] / draws == pytest.approx(0.25, abs=0.06)
+        assert kinds["grey"] / draws == pytest.approx(0.2, abs=0.05)
+        assert kinds["reversed"] / draws == pytest.approx(0.2 * 0.8, abs=0.05)
+
+    def test_any_modality_loses_sharpness_and_lays_fields(self):
+        """Columns of two shades: what differs along a column is a field, what softens the edge is lost sharpness."""
+        image = torch.full((3, 96, 96), 0.3)
+        image[:, :, 48:] = 0.7
+        appearance = Compose(_any_appearance()).set_random_state(seed=4)
+        draws = 400
+        uneven, soft = 0, 0
+        for _ in range(draws):
+            pixels = torch.as_tensor(appearance({"image": image})["image"])[0]
+            uneven += bool((pixels[4] - pixels[-5]).abs().max() > 1e-3)
+            row = pixels[48, 30:66]
+            soft += bool(row.diff().abs().max() < 0.95 * (row.max() - row.min()))
+        assert uneven / draws == pytest.approx(0.2, abs=0.06)
+        assert 0.2 < soft / draws < 0.45
+
     def test_none_only_cuts_and_resizes(self):
         image = torch.full((3, 50, 50), 0.4)
         transform = augmentation("none", 64).set_random_state(seed=0)
@@ -269,5 +304,5 @@ class TestRecipes:
 
     @pytest.mark.parametrize("recipe", ["Medical", "", "imagenet"])
     def test_unknown(self, recipe):
-        with pytest.raises(ValueError, match=f"recipe must be one of medical, sbd, coco_lvis, none, got '{recipe}'"):
+        with pytest.raises(ValueError, match=f"recipe must be one of {', '.join(RECIPES)}, got '{recipe}'"):
             augmentation(recipe)
