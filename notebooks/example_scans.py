@@ -1,7 +1,7 @@
-"""Small scans made on the fly, and a network that is trained on them in about half a minute.
+"""Small scans made on the fly, and the training of the bundle.
 
-They stand in for your own data and weights in the notebooks. Three organs with soft borders, 64 x 64 pixels of 5 mm:
-easy enough that a tiny network learns something at once, and no measure of how good the method is.
+They stand in for your own data in the notebooks. Three organs, 64 x 64 pixels of 5 mm: easy, and no measure of how good
+the method is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy as np
 _REPOSITORY = Path(os.path.relpath(Path(__file__).parents[1]))
 RUNS = _REPOSITORY / "runs" / "notebooks"  # what the notebooks write
 BUNDLE = _REPOSITORY / "bundles" / "adaptiveclick"
-TINY_NETWORK = {"depth": 4, "click_decoder_layers": 3, "pixel_decoder_layers": 1}  # in place of the preset nano's
 
 _SHAPE = (64, 64, 12)
 _VALUES = {
@@ -88,32 +87,3 @@ def train(output_dir: Path, watch: Callable[[Any], None] | None = None, **overri
         workflow.finalize()
     logging.disable(logging.NOTSET)
     return output_dir / "model.safetensors"
-
-
-def small_weights() -> Path:
-    """Return weights trained on eight CT scans, made at the first call and kept."""
-    folder = RUNS / "ct_weights"
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        print("Training a tiny network, once. This takes about half a minute.")
-        train(
-            folder,
-            dataset="folder",
-            dataset_dir=str(write_scans(RUNS / "ct_scans", 8)),
-            preset="nano",
-            network_arguments=TINY_NETWORK,
-            image_size=64,
-            intensity_window="soft_tissue",
-            augmentation="none",  # scans are not larger than the network's input
-            batch_size=8,
-            samples_per_epoch=160,
-            max_epochs=5,
-            val_interval=5,
-            val_max_samples=8,
-            val_max_clicks=3,
-            max_rounds=1,
-            click_decay=0.4,
-            merge_probability=0.0,
-            min_area=60,
-        )
-    return weights

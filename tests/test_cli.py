@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ from adaptiveclick_med import cli
 from adaptiveclick_med.baselines import RandomWalkerSession
 from adaptiveclick_med.evaluation import DataSetChoice, evaluate_source
 from adaptiveclick_med.networks import AdaptiveClick, SimpleClick
-from adaptiveclick_med.weights import load_weights, read_header, save_weights, start_network
+from adaptiveclick_med.weights import default_path, load_weights, read_header, save_weights, start_network
 
 Released = Callable[[Any], dict[str, torch.Tensor]]
 
@@ -61,6 +62,18 @@ class TestEvaluate:
         with (folder / "objects.csv").open() as file:
             assert [row["name"] for row in csv.DictReader(file)] == [item.name for item in direct.objects]
         assert "NoC@85" in output and f"Written to {folder}." in output
+
+    def test_the_default_weights(self, picture_folder: Path, tmp_path: Path) -> None:
+        output = run(
+            *("evaluate", "--dataset", "folder", "--dataset_dir", picture_folder, "--output_dir", tmp_path),
+            *("--max_clicks", 2, "--device", "cpu"),
+        )
+        content = json.loads((tmp_path / "results.json").read_text())
+        digest = hashlib.sha256(default_path().read_bytes()).hexdigest()
+        assert (content["facts"]["weights"], content["facts"]["sha256"]) == ("default", digest)
+        assert "untrained" not in content["facts"] and "untrained" not in output
+        direct = evaluate_source("folder", picture_folder, weights=default_path(), max_clicks=2, progress=False)
+        assert [item["ious"] for item in content["objects"]] == [item.ious for item in direct.objects]
 
     def test_the_trivial_baseline(self, picture_folder: Path, tmp_path: Path) -> None:
         output = run(
@@ -209,6 +222,32 @@ class TestConvertWeights:
         assert isinstance(load_weights(tmp_path / "a.safetensors"), AdaptiveClick)
 
 
+class TestDemo:
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ((), ("run_demo", Path("runs/demo"), {})),
+            (("--output_dir", "d"), ("run_demo", Path("d"), {})),
+            (
+                ("--train", "--output_dir", "d", "--bundle", "b", "--max_epochs", 3),
+                ("run_training_demo", Path("d"), {"bundle": Path("b"), "max_epochs": 3}),
+            ),
+        ],
+    )
+    def test_every_option_arrives(
+        self, monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], expected: tuple[Any, ...]
+    ) -> None:
+        seen = []
+        for name in ("run_demo", "run_training_demo"):
+
+            def fake(output_dir: Path, name: str = name, **given: Any) -> None:
+                seen.append((name, output_dir, given))
+
+            monkeypatch.setattr(f"adaptiveclick_med.demo.{name}", fake)
+        run("demo", *options)
+        assert seen == [expected]
+
+
 class TestErrors:
     def fail(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["adaptiveclick-med", *map(str, arguments)])
@@ -226,7 +265,7 @@ class TestErrors:
         [
             (["--dataset", "folder", "--weights", "{tmp}/none.safetensors"], "There is no weight file {tmp}/none"),
             (["--dataset", "folder", "--weights", "{tmp}/damaged.pth"], "{tmp}/damaged.pth is"),
-            (["--dataset", "folder"], "there are no default weights yet: pass --weights FILE"),
+            (["--dataset", "folder", "--weights", "w", "--preset", "nano"], "pass weights or preset, not both"),
             (
                 ["--dataset", "fodler", "--method", "disk"],
                 "unknown dataset 'fodler'; valid names are berkeley, brats, coco",
@@ -326,7 +365,7 @@ class TestErrors:
 
     def test_demo(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         out = tmp_path / "out"
-        found = self.fail(monkeypatch, capsys, "demo", "--bundle", tmp_path / "none", "--output_dir", out)
+        found = self.fail(monkeypatch, capsys, "demo", "--train", "--bundle", tmp_path / "none", "--output_dir", out)
         assert found.startswith(f"There is no bundle in {tmp_path / 'none'}")
         assert not out.exists()
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from adaptiveclick_med import cli
 from adaptiveclick_med.evaluation import DataSetChoice, Method
-from adaptiveclick_med.export import load_exported
-from adaptiveclick_med.weights import save_weights, start_network
+from adaptiveclick_med.export import load_exported, load_model
+from adaptiveclick_med.weights import default_path, save_weights, start_network
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,16 @@ def run(*arguments: object) -> str:
 def test_size_and_format(weights: Path, tmp_path: Path) -> None:
     run("export", weights, tmp_path / "m", "--format", "torchscript", "--image_size", 72)
     assert load_exported(tmp_path / "m.ts").image_size == (72, 72)
+
+
+def test_the_default_weights(tmp_path: Path) -> None:
+    output = run("export", "default", tmp_path / "m.ts", "--image_size", 64)
+    assert f"Written to {tmp_path / 'm.ts'}." in output
+    exported, network = load_exported(tmp_path / "m.ts"), load_model(default_path())
+    x = torch.rand((1, 6, 64, 64), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network.predict(x, auxiliary=False).logits
+        torch.testing.assert_close(exported.predict(x, auxiliary=False).logits, expected, atol=1e-3, rtol=1e-3)
 
 
 def test_evaluation_gives_the_same(weights: Path, exported: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from adaptiveclick_med import cli
 from adaptiveclick_med.networks import build_network
 from adaptiveclick_med.profiling import count_flops, count_parameters, profile_network, profile_training
-from adaptiveclick_med.weights import save_weights, start_network
+from adaptiveclick_med.weights import default, default_path, save_weights, start_network
 
 
 def run(*arguments: object) -> str:
@@ -80,6 +80,13 @@ def test_weights(tmp_path: Path) -> None:
     assert content["facts"]["image_size"] == [64, 64]
     assert content["total"]["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert "SimpleClick, 64 x 64 pixels" in output
+
+
+def test_the_default_weights(tmp_path: Path) -> None:
+    run("--weights", "default", "--no-time", "--image_size", 64, "--json", tmp_path / "cost.json")
+    content = json.loads((tmp_path / "cost.json").read_text())
+    assert content["total"]["parameters"] == sum(parameter.numel() for parameter in default().parameters())
+    assert content["facts"]["weights"] == str(default_path())
 
 
 def test_the_default_is_the_paper_s_network(monkeypatch: pytest.MonkeyPatch) -> None:

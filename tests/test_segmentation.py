@@ -19,7 +19,7 @@ from adaptiveclick_med.data.files import Volume, read_volume
 from adaptiveclick_med.data.masks import read_dicom_seg
 from adaptiveclick_med.inference import InteractiveSession, VolumeSession
 from adaptiveclick_med.segmentation import GivenClick, parse_click, read_clicks, segment_picture, segment_volume
-from adaptiveclick_med.weights import load_network, save_weights, start_network
+from adaptiveclick_med.weights import default, load_network, save_weights, start_network
 
 OBLIQUE = np.array([[0.0, -0.6, 2.4, 10.0], [1.5, 0.0, 0.0, -20.0], [0.0, 0.8, 1.8, 5.0], [0.0, 0.0, 0.0, 1.0]])
 
@@ -195,6 +195,14 @@ def test_the_command_line(weights: Path, network: Any, volume: Volume, file: Pat
     for (start, direction), stop in stops.items():
         assert f"slice {start} {direction} to {stop.index}: {stop.reason}" in result.output
     assert (tmp_path / "p.png").is_file()
+
+
+def test_the_command_line_takes_the_default_weights(volume: Volume, file: Path, tmp_path: Path) -> None:
+    arguments = ["segment", str(file), str(tmp_path / "mask.nii.gz"), "--click", "20,17,3", "--device", "cpu"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    session = expected(default(), volume, ((20, 17, 3), True))
+    np.testing.assert_array_equal(read_volume(tmp_path / "mask.nii.gz").array > 0, session.mask())
 
 
 def test_the_command_line_names_what_does_not_fit(weights: Path, file: Path, tmp_path: Path) -> None:

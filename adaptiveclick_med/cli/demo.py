@@ -11,13 +11,24 @@ __all__ = ["demo"]
 
 
 def demo(
-    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where the picture and the weights go.")] = Path(
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where the picture and the results go.")] = Path(
         "runs/demo"
     ),
-    bundle: Annotated[Path, typer.Option("--bundle", help="Folder of the bundle.")] = Path("bundles/adaptiveclick"),
-    max_epochs: Annotated[int, typer.Option("--max_epochs", help="Epochs of the training.")] = 12,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train a small network on phantoms, and compare before and after.")
+    ] = False,
+    bundle: Annotated[Path, typer.Option("--bundle", help="Folder of the bundle, for --train.")] = Path(
+        "bundles/adaptiveclick"
+    ),
+    max_epochs: Annotated[int, typer.Option("--max_epochs", help="Epochs of --train.")] = 12,
 ) -> None:
-    """Train the bundle on phantoms, evaluate it before and after, and draw what it does. Minutes on two CPU cores."""
-    from adaptiveclick_med.demo import run_demo
+    """Count the clicks of the default network beside a classical method, and draw what it answers.
 
-    run_demo(output_dir, bundle=bundle, max_epochs=max_epochs)
+    About a minute on two CPU cores; with --train some minutes.
+    """
+    from adaptiveclick_med.demo import run_demo, run_training_demo
+
+    if train:
+        run_training_demo(output_dir, bundle=bundle, max_epochs=max_epochs)
+    else:
+        run_demo(output_dir)

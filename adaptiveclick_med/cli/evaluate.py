@@ -40,7 +40,10 @@ def evaluate(
         Optional[Path], typer.Option("--config", help="YAML file of several data sets, in place of --dataset.")
     ] = None,
     weights: Annotated[
-        Optional[Path], typer.Option("--weights", help="Our weights, a released checkpoint, or an exported network.")
+        Optional[Path],
+        typer.Option(
+            "--weights", help="Our weights, a released checkpoint, or an exported network; by default those shipped."
+        ),
     ] = None,
     preset: Annotated[Optional[str], typer.Option("--preset", help="An untrained network of this size.")] = None,
     method: Annotated[

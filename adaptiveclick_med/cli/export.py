@@ -8,6 +8,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from adaptiveclick_med.cli.values import weight_file
+
 __all__ = ["export"]
 
 
@@ -20,7 +22,7 @@ class Format(str, Enum):
 
 
 def export(
-    weights: Annotated[Path, typer.Argument(help="Our weights or a released checkpoint.")],
+    weights: Annotated[Path, typer.Argument(help="Our weights or a released checkpoint; default: those shipped.")],
     target: Annotated[Path, typer.Argument(help="File to write: .ts (TorchScript), .onnx, or .xml (OpenVINO).")],
     image_size: Annotated[
         Optional[int], typer.Option("--image_size", help="Side of the input in pixels; by default the network's own.")
@@ -38,7 +40,7 @@ def export(
     target_of(target, name)
     if is_exported(weights):
         raise ValueError(f"weights must be a file of weights; {weights.name} is an exported network already.")
-    exported = export_network(load_network(weights), target, format=name, image_size=image_size)
+    exported = export_network(load_network(weight_file(weights)), target, format=name, image_size=image_size)
     height, width = exported.facts.image_size
     typer.echo(f"{exported.facts.network} for {height} x {width} pixels, format {exported.format}.")
     for output, difference in exported.differences.items():

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from adaptiveclick_med.cli.values import json_object
+from adaptiveclick_med.cli.values import json_object, weight_file
 
 __all__ = ["profile"]
 
@@ -33,7 +33,10 @@ def profile(
         typer.Option("--network_arguments", help='What replaces the preset, as JSON: {"pixel_decoder_layers": 4}.'),
     ] = None,
     weights: Annotated[
-        Optional[Path], typer.Option("--weights", help="Our weights or a released checkpoint, in place of a preset.")
+        Optional[Path],
+        typer.Option(
+            "--weights", help="Our weights or a released checkpoint, in place of a preset; default: those shipped."
+        ),
     ] = None,
     image_size: Annotated[
         Optional[int], typer.Option("--image_size", help="Side of the input in pixels; by default the network's own.")
@@ -64,6 +67,7 @@ def profile(
     from adaptiveclick_med.profiling import NetworkCost, TrainingProfile, profile_network, profile_training
     from adaptiveclick_med.weights import load_network, start_network
 
+    weights = None if weights is None else weight_file(weights)
     given = {"preset": preset, "network": network, "network_arguments": network_arguments}
     if weights is not None and any(value is not None for value in given.values()):
         names = ", ".join(name for name, value in given.items() if value is not None)

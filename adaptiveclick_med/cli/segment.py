@@ -33,7 +33,10 @@ def segment(
     image: Annotated[Path, typer.Argument(help="A picture, a volume, or the folder of a DICOM series.")],
     output: Annotated[Path, typer.Argument(help="The mask: .png; .nii.gz, .nrrd, .mha; .dcm for a DICOM SEG.")],
     weights: Annotated[
-        Optional[Path], typer.Option("--weights", help="Our weights, a released checkpoint, or an exported network.")
+        Optional[Path],
+        typer.Option(
+            "--weights", help="Our weights, a released checkpoint, or an exported network; by default those shipped."
+        ),
     ] = None,
     click: Annotated[
         Optional[list[str]],
@@ -99,7 +102,6 @@ def segment(
     rank = None if choose is None else choose - 1
     window, chosen = window_value(intensity_window), whole_numbers(channels, "channels")
     network = Method.create(
-        "network",
         weights=weights,
         preset=preset,
         device=device,
@@ -107,8 +109,7 @@ def segment(
         compile=compiled,
         quantize=None if quantize is None else quantize.value,
     ).network
-    if network is None:
-        raise ValueError("pass --weights.")
+    assert network is not None  # only a baseline has none
     volume = is_volume(image)
     if volume:
         found = segment_volume(

@@ -13,9 +13,16 @@ __all__ = ["serve"]
 
 def serve(
     studies: Annotated[str, typer.Option("--studies", help="Folder of volumes, or address of a PACS (DICOMweb).")],
-    weights: Annotated[Optional[str], typer.Option("--weights", help="Our weights or a released checkpoint.")] = None,
+    weights: Annotated[
+        Optional[str],
+        typer.Option(
+            "--weights",
+            help="Our weights or a released checkpoint; by default model/model.safetensors in the work folder, which "
+            "begins as a copy of those shipped.",
+        ),
+    ] = None,
     preset: Annotated[
-        Optional[str], typer.Option("--preset", help="An untrained network to begin with: nano, tiny, small, ...")
+        Optional[str], typer.Option("--preset", help="Begin with an untrained network: nano, tiny, small, ...")
     ] = None,
     labels: Annotated[str, typer.Option("--labels", help="What is segmented, separated by commas.")] = "object",
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0: on all.")] = "127.0.0.1",

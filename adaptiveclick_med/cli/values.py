@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Precision", "Quantize", "json_object", "whole_numbers", "window_value"]
+__all__ = ["Precision", "Quantize", "json_object", "weight_file", "whole_numbers", "window_value"]
 
 
 class Precision(str, Enum):
@@ -53,6 +54,17 @@ def window_value(text: str | None) -> str | tuple[float, ...] | None:
         return tuple(float(part) for part in text.strip("[]() ").split(","))
     except ValueError as error:
         raise ValueError(f"intensity_window must be a name or LOW,HIGH, got {text!r}.") from error
+
+
+def weight_file(weights: Path) -> Path:
+    """Return a weight file; the word ``default`` stands for the default weights.
+
+    Raises:
+        FileNotFoundError: when the default weights are missing.
+    """
+    from adaptiveclick_med.weights import default_path
+
+    return default_path() if str(weights) == "default" else weights
 
 
 def whole_numbers(text: str | None, option: str) -> list[int] | None:

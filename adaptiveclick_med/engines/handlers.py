@@ -57,6 +57,8 @@ class BestWeights:
         name: of the files.
         facts: training facts for the header, plain JSON values.
         licence: licence of the weights, for the header.
+        dtype: how the safetensors file stores floating-point tensors, see
+            :func:`adaptiveclick_med.weights.save_weights`.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class BestWeights:
         name: str = "model",
         facts: Mapping[str, Any] | None = None,
         licence: str | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.network = network
         self.folder = Path(folder)
         self.name = name
         self.facts = dict(facts or {})
         self.licence = licence
+        self.dtype = dtype
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator, after its metrics."""
@@ -88,7 +92,8 @@ class BestWeights:
         if isinstance(network, ClickNetwork):
             metrics = {key: value for key, value in engine.state.metrics.items() if isinstance(value, float | int)}
             facts = {**self.facts, "epoch": engine.state.epoch, "validation": metrics}
-            save_weights(self.folder / f"{self.name}.safetensors", network, training=facts, licence=self.licence)
+            path = self.folder / f"{self.name}.safetensors"
+            save_weights(path, network, training=facts, licence=self.licence, dtype=self.dtype)
 
 
 class ResumableCheckpoints:

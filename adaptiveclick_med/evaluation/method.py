@@ -28,7 +28,7 @@ from adaptiveclick_med.inference import InteractiveSession, accelerate, accelera
 from adaptiveclick_med.networks import ClickModel, ClickNetwork
 from adaptiveclick_med.networks.click_network import as_size
 from adaptiveclick_med.transforms import Intensity, LoadSampled
-from adaptiveclick_med.weights import start_network
+from adaptiveclick_med.weights import default_path, start_network
 
 __all__ = ["METHODS", "Method", "best_batch_size", "mean_object_area", "usable_device"]
 
@@ -103,7 +103,8 @@ class Method:
 
         Args:
             name: one of :data:`METHODS`.
-            weights: our weights, a released checkpoint, or an exported network.
+            weights: our weights, a released checkpoint, or an exported network; ``None``: the default weights, which
+                the facts call ``"default"``.
             preset: in place of weights, an untrained network of that size.
             network_name: class of the untrained network.
             seed: of the untrained network.
@@ -116,7 +117,7 @@ class Method:
 
         Raises:
             FileNotFoundError: when the weights do not exist.
-            ValueError: when an argument cannot be used, or a network has neither weights nor a preset, or both.
+            ValueError: when an argument cannot be used, or a network has both weights and a preset.
         """
         if name not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {name!r}.")
@@ -126,22 +127,21 @@ class Method:
             return cls(name, None, {"method": name, "weights": None})
         if weights is not None and preset is not None:
             raise ValueError("pass weights or preset, not both: a preset is an untrained network.")
-        if weights is None and preset is None:
-            raise ValueError(
-                "there are no default weights yet: pass --weights FILE (weights=), or --preset NAME (preset=) for an "
-                "untrained network."
-            )
         faster: dict[str, Any] = {"precision": precision, "compile": compile, "quantize": quantize}
         changed = acceleration_facts(**faster)
         network: ClickModel
-        if weights is not None:
-            if changed and is_exported(weights):
+        if preset is None:
+            file = default_path() if weights is None else weights
+            if changed and is_exported(file):
                 raise ValueError(f"{', '.join(changed)} cannot go with an exported network; it runs as exported.")
-            network = load_model(weights, device=device if is_exported(weights) else usable_device(device))
-            files = network.files if isinstance(network, ExportedModel) else (weights,)
-            origin: dict[str, Any] = {"weights": str(weights), "sha256": _digest(files)}
+            network = load_model(file, device=device if is_exported(file) else usable_device(device))
+            files = network.files if isinstance(network, ExportedModel) else (file,)
+            origin: dict[str, Any] = {
+                "weights": "default" if weights is None else str(weights),
+                "sha256": _digest(files),
+            }
         else:
-            network = start_network(network_name, str(preset), seed=seed).eval().to(usable_device(device))
+            network = start_network(network_name, preset, seed=seed).eval().to(usable_device(device))
             label = f"{network_name} {preset}, untrained, seed {seed}"
             origin = {"weights": label, "untrained": True, "preset": preset, "seed": seed}
         kind = network.facts.network if isinstance(network, ExportedModel) else type(network).__name__

@@ -154,7 +154,7 @@ def evaluate_source(
     Args:
         dataset: name of a source.
         dataset_dir: its folder.
-        weights: our weights, a released checkpoint, or an exported network.
+        weights: our weights, a released checkpoint, or an exported network; ``None``: the default weights.
         preset: in place of weights, an untrained network of that size.
         method: one of :data:`~adaptiveclick_med.evaluation.METHODS`.
         device: where the network runs; ``None``: the first GPU, or the CPU.

@@ -46,7 +46,8 @@ class AdaptiveClickApp(MONAILabelApp):
         conf: see :class:`ServingOptions`.
 
     Raises:
-        ValueError: when an option cannot be used, or there are no weights.
+        FileNotFoundError: when the weight file of the options does not exist.
+        ValueError: when an option cannot be used.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:

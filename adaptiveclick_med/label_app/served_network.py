@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Any
 
 import torch
 
+from adaptiveclick_med._files import replacing
 from adaptiveclick_med.evaluation.method import usable_device
 from adaptiveclick_med.inference import accelerate, acceleration_facts
 from adaptiveclick_med.label_app.problems import problem
 from adaptiveclick_med.label_app.serving_options import ServingOptions
 from adaptiveclick_med.networks import ClickModel
-from adaptiveclick_med.weights import load_network, save_weights, start_network
+from adaptiveclick_med.weights import default_path, load_network, save_weights, start_network
 
 __all__ = ["LoadedNetwork", "ServedNetwork"]
 
@@ -68,11 +70,15 @@ class Stopwatch:
 class ServedNetwork:
     """Gives the network of the weight file as it is now.
 
+    Where the work folder has no weight file yet, it gets a copy of the default weights, or an untrained network of the
+    preset.
+
     Args:
         options: tells file, preset and device.
 
     Raises:
-        ValueError: when there is no weight file and no preset, the file cannot be used, or the device does not work.
+        FileNotFoundError: when the weight file of the options does not exist, or the default weights are missing.
+        ValueError: when the device does not work.
     """
 
     def __init__(self, options: ServingOptions) -> None:
@@ -87,13 +93,19 @@ class ServedNetwork:
         self._loaded: LoadedNetwork | None = None
         self._refused: tuple[tuple[int, int] | None, str] | None = None
         if not self.path.is_file():
-            if options.preset is None or options.weights is not None:
-                raise ValueError(
-                    f"There is no weight file {self.path}: pass one with --weights FILE (MONAI Label: --conf weights "
-                    "FILE), or an untrained network to begin with by --preset nano|tiny|small|base|large|huge."
-                )
-            logger.warning("The network is untrained (preset %s): it is written to %s.", options.preset, self.path)
-            save_weights(self.path, start_network("AdaptiveClick", options.preset), licence="Apache-2.0")
+            if options.weights is not None:
+                raise FileNotFoundError(f"There is no weight file {self.path}.")
+            self._begin(options.preset)
+
+    def _begin(self, preset: str | None) -> None:
+        """Write the weights of the beginning into the work folder, where trainings publish theirs."""
+        if preset is not None:
+            logger.warning("The network is untrained (preset %s): it is written to %s.", preset, self.path)
+            save_weights(self.path, start_network("AdaptiveClick", preset), licence="Apache-2.0")
+            return
+        logger.info("The network begins with the default weights: they are copied to %s.", self.path)
+        with replacing(self.path) as temporary:
+            shutil.copyfile(default_path(), temporary)
 
     def check(self) -> None:
         """Load the network now, so that the first click does not wait for it.

@@ -29,8 +29,9 @@ class ServingOptions:
 
     Args:
         work_dir: folder for weights, sessions, caches and logs.
-        weights: weight file; ``None``: ``model/model.safetensors`` in ``work_dir``.
-        preset: size of an untrained network to begin with where there is no weight file yet.
+        weights: weight file; ``None``: ``model/model.safetensors`` in ``work_dir``, which begins as a copy of the
+            default weights.
+        preset: in place of that copy, size of an untrained network to begin with.
         labels: names of what users segment.
         device: ``None``: the first GPU, or the CPU.
         precision: see :func:`adaptiveclick_med.inference.accelerate`.

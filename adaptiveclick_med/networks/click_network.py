@@ -103,6 +103,23 @@ class ClickNetwork(nn.Module, ClickModel):
         """(height, width) in pixels of the input that the network was built for."""
         return as_size(self.arguments["image_size"])
 
+    def set_image_size(self, image_size: int | Sequence[int]) -> None:
+        """Make the network one that was built for another image size; answers stay as they are, up to rounding.
+
+        The position embedding is resampled. Sessions and trainings that ask for no size take this one.
+
+        Args:
+            image_size: side or (height, width) in pixels.
+
+        Raises:
+            ValueError: when it is no size, or a side is no multiple of the patch; nothing is changed then.
+        """
+        height, width = as_size(image_size)
+        if (height, width) == self.image_size:
+            return
+        self.encoder.set_image_size(height, width)
+        self.arguments["image_size"] = height if height == width else [height, width]
+
     @property
     def device(self) -> torch.device:
         """Where the network lives."""

@@ -110,6 +110,18 @@ class PlainViT(nn.Module):
             )
         return height // patch, width // patch
 
+    def set_image_size(self, height: int, width: int) -> None:
+        """Keep the position embedding for another image size: it is resampled as :meth:`forward` would do.
+
+        Raises:
+            ValueError: when a side is smaller than a patch or no multiple of it; nothing is changed then.
+        """
+        grid = self.grid_of(height, width)
+        position = self.pos_embed.detach().unflatten(1, self.grid_size)
+        position = resample_abs_pos_embed_nhwc(position, list(grid), antialias=False)
+        self.pos_embed = nn.Parameter(position.flatten(1, 2).clone(), requires_grad=self.pos_embed.requires_grad)
+        self.grid_size = grid
+
     def forward(self, image: Tensor, prompts: Tensor) -> Tensor:
         """Encode a batch.
 

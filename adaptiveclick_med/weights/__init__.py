@@ -1,9 +1,10 @@
-"""Weights as data: our safetensors files, released checkpoints, encoders pre-trained with MAE."""
+"""Weights as data: our safetensors files, the default one, released checkpoints, encoders pre-trained with MAE."""
 
 from __future__ import annotations
 
+from adaptiveclick_med.weights.default import default, default_path
 from adaptiveclick_med.weights.files import load_weights, read_header, read_intensity, read_state, save_weights
-from adaptiveclick_med.weights.network import load_network, network_for, start_network
+from adaptiveclick_med.weights.network import load_network, network_for, start_image_size, start_network
 from adaptiveclick_med.weights.pretrained import MAE_MODELS, initialise_encoder
 from adaptiveclick_med.weights.released import Conversion, convert_released, load_released, network_of
 
@@ -11,6 +12,8 @@ __all__ = [
     "MAE_MODELS",
     "Conversion",
     "convert_released",
+    "default",
+    "default_path",
     "initialise_encoder",
     "load_network",
     "load_released",
@@ -21,5 +24,6 @@ __all__ = [
     "read_intensity",
     "read_state",
     "save_weights",
+    "start_image_size",
     "start_network",
 ]

@@ -21,6 +21,7 @@ from adaptiveclick_med.transforms.intensity import Intensity
 __all__ = ["has_header", "load_weights", "read_header", "read_intensity", "read_state", "save_weights"]
 
 _HEADER_KEY = "adaptiveclick_med"
+_STORAGE = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float16, torch.bfloat16)}
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def save_weights(
     *,
     training: Mapping[str, Any] | None = None,
     licence: str | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Path:
     """Write a network's weights as safetensors with a JSON header. The file appears whole or not at all.
 
@@ -73,17 +75,23 @@ def save_weights(
             header.
         training: facts about the training, plain JSON values.
         licence: licence of the weights.
+        dtype: how floating-point tensors are stored: float32, or float16 or bfloat16 for half the size. They are
+            float32 again once they are loaded.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: when the suffix is another, ``training`` is not plain JSON, or the network's ``intensity`` is
-            nothing that :class:`~adaptiveclick_med.transforms.Intensity` takes.
+        ValueError: when the suffix or the ``dtype`` is another, a weight is too large for it, ``training`` is not
+            plain JSON, or the network's ``intensity`` is nothing that
+            :class:`~adaptiveclick_med.transforms.Intensity` takes.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {path.name!r}.")
+    stored_as = next((name for name, known in _STORAGE.items() if known is dtype), None)
+    if stored_as is None:
+        raise ValueError(f"dtype must be one of {', '.join(f'torch.{name}' for name in _STORAGE)}, got {dtype!r}.")
     header = {
         "format": 1,
         "network": type(network).__name__,
@@ -91,15 +99,27 @@ def save_weights(
         "intensity": None if network.intensity is None else Intensity.from_dict(network.intensity).to_dict(),
         "training": dict(training or {}),
         "licence": licence,
+        "dtype": stored_as,
     }
     try:
         text = json.dumps(header)
     except TypeError as error:
         raise ValueError(f"training must hold plain JSON values: {error}.") from error
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = {name: _stored(name, tensor, dtype) for name, tensor in network.state_dict().items()}
     with replacing(path) as temporary:
         temporary.write_bytes(safetensors.torch.save(state, metadata={_HEADER_KEY: text}))
     return path
+
+
+def _stored(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor as it is written: on the CPU, floating-point numbers in the given type."""
+    tensor = tensor.detach().cpu().contiguous()
+    if not tensor.is_floating_point():
+        return tensor
+    stored = tensor.to(dtype)
+    if not torch.equal(stored.isfinite(), tensor.isfinite()):
+        raise ValueError(f"dtype {dtype} cannot hold the largest values of {name}: {tensor.abs().max():.3g}.")
+    return stored
 
 
 def has_header(path: str | Path) -> bool:
@@ -115,7 +135,11 @@ def has_header(path: str | Path) -> bool:
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """Return the JSON header of a file of :func:`save_weights`: network, arguments, intensity, training, licence.
+    """Return the JSON header of a file of :func:`save_weights`.
+
+    Returns:
+        ``network`` and ``arguments``, ``intensity``, ``training``, ``licence``, and the storage ``dtype``, which older
+        files do not tell.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -173,7 +197,8 @@ def load_weights(path: str | Path, *, device: torch.device | str = "cpu") -> Cli
         device: where the network shall live.
 
     Returns:
-        The network in evaluation mode, with its ``intensity``; ``None`` where the file does not tell it.
+        The network in evaluation mode, in float32 whatever the file stores, with its ``intensity``; ``None`` where the
+        file does not tell it.
 
     Raises:
         FileNotFoundError: when there is no such file.

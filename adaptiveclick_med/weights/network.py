@@ -10,16 +10,17 @@ from typing import Any
 
 import torch
 
-from adaptiveclick_med.networks import NETWORKS, PRESETS, ClickNetwork, build_network
+from adaptiveclick_med.networks import NETWORKS, PRESETS, ClickNetwork, build_network, preset_arguments
 from adaptiveclick_med.transforms.intensity import Intensity
-from adaptiveclick_med.weights.files import has_header, load_weights
+from adaptiveclick_med.weights.files import has_header, load_weights, read_header
 from adaptiveclick_med.weights.pretrained import initialise_encoder
 from adaptiveclick_med.weights.released import load_released
 
-__all__ = ["load_network", "network_for", "start_network"]
+__all__ = ["load_network", "network_for", "start_image_size", "start_network"]
 
 _logger = logging.getLogger(__name__)
 _LARGE_WIDTH = PRESETS["large"]["embed_dim"]
+_IMAGE_SIZE = 448
 
 
 def load_network(path: str | Path, *, device: torch.device | str = "cpu") -> ClickNetwork:
@@ -77,7 +78,7 @@ def start_network(
     Args:
         name: ``"AdaptiveClick"`` or ``"SimpleClick"``.
         preset: one of ``adaptiveclick_med.networks.PRESETS``.
-        image_size: side or (height, width) in pixels; ``None``: the preset's.
+        image_size: side or (height, width) in pixels; ``None``: that of ``initial_weights``, else the preset's.
         pretrained_encoder: see :func:`initialise_encoder`.
         initial_weights: a file for :func:`load_network` to continue from; it tells class and sizes, so ``name``,
             ``preset``, ``pretrained_encoder`` and ``network_arguments`` are not used then.
@@ -102,6 +103,8 @@ def start_network(
     """
     if initial_weights:
         network = load_network(initial_weights).train()
+        if image_size is not None:
+            network.set_image_size(image_size)
         intensity = Intensity.from_dict(network.intensity).given(intensity_window, channels)
         network.intensity = intensity.to_dict()
         return _with_checkpointing(network, activation_checkpointing)
@@ -112,6 +115,25 @@ def start_network(
         network = build_network(name, preset, image_size=image_size, **arguments)
     network.intensity = intensity.to_dict()
     return _with_checkpointing(initialise_encoder(network, pretrained_encoder), activation_checkpointing)
+
+
+def start_image_size(preset: str, initial_weights: str | Path | None = None) -> int | list[int]:
+    """Return the image size that a training starts with where none is asked for.
+
+    Args:
+        preset: one of ``adaptiveclick_med.networks.PRESETS``.
+        initial_weights: a file for :func:`load_network`; its image size goes before the preset's.
+
+    Returns:
+        Side or [height, width] in pixels; 448 for a released checkpoint and for presets that have no other.
+
+    Raises:
+        ValueError: when the preset is unknown, or the file is damaged.
+    """
+    if initial_weights and has_header(initial_weights):
+        size: int | list[int] = read_header(initial_weights)["arguments"].get("image_size", _IMAGE_SIZE)
+        return size
+    return _IMAGE_SIZE if initial_weights else preset_arguments(preset).get("image_size", _IMAGE_SIZE)
 
 
 def _with_checkpointing(network: ClickNetwork, choice: bool | str | None) -> ClickNetwork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,11 @@ def run_bundle(configs: Path) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, run_bundle: Callable[..., None], small: dict[str, Any]) -> Path:
-    """A folder with ``models/model.pt`` and ``models/model.safetensors`` of one epoch on small phantoms."""
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, configs: Path, run_bundle: Callable[..., None], small: dict[str, Any]
+) -> Path:
+    """A copy of the bundle's models, and beside them those of one epoch on small phantoms."""
     folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(configs.parent / "models", folder / "models")
     run_bundle("training", "train.json", folder, **small)
     return folder

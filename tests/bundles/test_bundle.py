@@ -159,12 +159,27 @@ def test_ids(configs: Path, name: str, ids: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("name", ["evaluate.json", "inference.json"])
 @pytest.mark.parametrize("n", [2, 5])
 def test_the_network_takes_and_gives_what_the_metadata_says(configs: Path, trained: Path, name: str, n: int) -> None:
-    weights = {"bundle_root": str(trained)}
+    weights = {"bundle_root": str(trained)}  # so these are the default ones
     files = {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / name)}
     monai.bundle.verify_net_in_out("network_def", device="cpu", n=n, **files, **weights)
     wrong = {"_meta_::network_data_format::outputs::pred::num_channels": 2}
     with pytest.raises(ValueError, match="channel number `1` doesn't match: `2`"):
-        monai.bundle.verify_net_in_out("network_def", device="cpu", **files, **weights, **wrong)
+        monai.bundle.verify_net_in_out("network_def", device="cpu", n=n, **files, **weights, **wrong)
+
+
+def test_weights_of_another_network_are_not_exported(configs: Path, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="size mismatch for encoder"):
+        monai.bundle.ckpt_export(
+            net_id="network_def",
+            filepath=str(tmp_path / "model.ts"),
+            ckpt_file=str(trained / "models" / "model.pt"),
+            meta_file=str(configs / "metadata.json"),
+            config_file=str(configs / "inference.json"),
+            bundle_root=str(trained),
+            use_trace=True,
+            input_shape=[1, 6, 64, 64],
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("network", ["AdaptiveClick", "SimpleClick"])
@@ -192,6 +207,7 @@ def test_the_exported_network_gives_the_same_logits(configs: Path, trained: Path
         meta_file=str(configs / "metadata.json"),
         config_file=str(configs / "inference.json"),
         bundle_root=str(trained),
+        weights=str(trained / "models" / "model.safetensors"),
         use_trace=True,
         input_shape=[1, 6, 64, 64],
     )

@@ -21,9 +21,10 @@ from PIL import Image
 from adaptiveclick_med.clicks import click_maps
 from adaptiveclick_med.data.geometry import slice_plane
 from adaptiveclick_med.evaluation import evaluate_source
+from adaptiveclick_med.inference import InteractiveSession
 from adaptiveclick_med.networks import AdaptiveClick, SimpleClick
 from adaptiveclick_med.transforms import LoadSampled
-from adaptiveclick_med.weights import load_weights, read_header, save_weights, start_network
+from adaptiveclick_med.weights import default, default_path, load_weights, read_header, save_weights, start_network
 
 Run = Callable[..., None]
 OBLIQUE = np.array([[0.1, -2.0, 0.2, 30.0], [1.5, 0.1, 0.1, -12.0], [0.1, 0.2, -3.0, 7.0], [0.0, 0.0, 0.0, 1.0]])
@@ -45,7 +46,8 @@ def results(folder: Path) -> dict[str, Any]:
 
 def test_training_writes_weights_that_tell_what_they_are(trained: Path) -> None:
     written = sorted(path.name for path in (trained / "models").iterdir())
-    assert written == ["checkpoint_epoch=1.pt", "model.pt", "model.safetensors"]
+    assert written == ["checkpoint_epoch=1.pt", "default.safetensors", "model.pt", "model.safetensors"]
+    assert (trained / "models" / "default.safetensors").read_bytes() == default_path().read_bytes()
     header = read_header(trained / "models" / "model.safetensors")
     assert header["network"] == "AdaptiveClick"
     assert header["arguments"]["image_size"] == 64
@@ -191,6 +193,23 @@ def test_an_evaluation_runs_as_often_as_it_is_told(
     workflow.finalize()
 
 
+def test_both_use_the_default_weights(tmp_path: Path, configs: Path, scans: Path, run_bundle: Run) -> None:
+    bundle, out = configs.parent, {"output_dir": str(tmp_path / "masks")}
+    (scans / "clicks.json").write_text(json.dumps([{"image": "photo.png", "clicks": [[20, 50, True]]}]))
+    run_bundle("run", "inference.json", bundle, dataset_dir=str(scans), **out)
+    session = InteractiveSession(default())
+    session.set_image(np.asarray(Image.open(scans / "photo.png")))
+    mask = np.asarray(Image.open(tmp_path / "masks" / "photo.png_mask.png")) > 0
+    assert np.mean(mask != session.click(20, 50).mask) < 0.001
+    options = {"dataset_options": {"num_volumes": 2, "size": (4, 64, 64)}, "max_samples": 1, "max_clicks": 2}
+    run_bundle("run", "evaluate.json", bundle, output_dir=str(tmp_path / "out"), **options)
+    found = results(tmp_path / "out")
+    assert found["facts"]["weights"] == f"{bundle}/models/default.safetensors"
+    chosen: dict[str, Any] = {"options": options["dataset_options"], "section": "validation", "max_samples": 1}
+    direct = evaluate_source("phantoms", max_clicks=2, progress=False, **chosen)
+    assert [item["ious"] for item in found["objects"]] == [item.ious for item in direct.objects]
+
+
 def test_evaluating_without_weights_names_the_file(tmp_path: Path, run_bundle: Run) -> None:
     with pytest.raises(RuntimeError) as error:
         run_bundle("evaluating", "evaluate.json", tmp_path)
@@ -232,7 +251,7 @@ def test_inference_on_a_picture_and_on_slices_of_an_oblique_volume(
         entries.append({"image": "scan.nii.gz", "slice": index, "plane": plane, "clicks": [[*place, True]]})
     (scans / "clicks.json").write_text(json.dumps(entries))
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "model.safetensors").touch()
+    (tmp_path / "models" / "default.safetensors").touch()
     run_bundle(
         "run", "inference.json", tmp_path, dataset_dir=str(scans), network_def=DiskNetwork(), zoom_in=False, flip=False
     )
@@ -261,7 +280,7 @@ def test_inference_with_weights_and_the_protocol(tmp_path: Path, scans: Path, ru
     network = SimpleClick.from_preset("nano", image_size=64)
     torch.nn.init.zeros_(network.head.classifier.weight)
     torch.nn.init.constant_(network.head.classifier.bias, 4.0)
-    save_weights(tmp_path / "models" / "model.safetensors", network)
+    save_weights(tmp_path / "models" / "default.safetensors", network)
     clicks = [{"image": "scan.nii.gz", "slice": 4, "clicks": [[5, 6, True], [30, 20, False]]}]
     (scans / "mine.json").write_text(json.dumps(clicks))
     run_bundle("run", "inference.json", tmp_path, dataset_dir=str(scans), clicks=str(scans / "mine.json"))
@@ -304,7 +323,7 @@ def test_two_objects_of_one_picture_give_two_masks(tmp_path: Path, scans: Path, 
     clicks = [{"image": "photo.png", "clicks": [[row, 20, True]]} for row in (10, 70)]
     (scans / "clicks.json").write_text(json.dumps(clicks))
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "model.safetensors").touch()
+    (tmp_path / "models" / "default.safetensors").touch()
     options = {"network_def": DiskNetwork(), "zoom_in": False, "flip": False}
     run_bundle("run", "inference.json", tmp_path, dataset_dir=str(scans), **options)
     masks = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "eval").iterdir())]
@@ -314,7 +333,7 @@ def test_two_objects_of_one_picture_give_two_masks(tmp_path: Path, scans: Path, 
 def test_a_click_outside_names_its_image(tmp_path: Path, scans: Path, run_bundle: Run) -> None:
     (scans / "clicks.json").write_text(json.dumps([{"image": "photo.png", "clicks": [[90, 20, True]]}]))
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "model.safetensors").touch()
+    (tmp_path / "models" / "default.safetensors").touch()
     with pytest.raises(RuntimeError) as error:
         run_bundle("run", "inference.json", tmp_path, dataset_dir=str(scans), network_def=DiskNetwork())
     assert "photo.png: The click (90.0, 20.0) lies outside the image" in str(error.value.__cause__)
@@ -325,5 +344,5 @@ def test_inference_without_weights_writes_nothing(tmp_path: Path, scans: Path, r
     with pytest.raises(RuntimeError) as error:
         run_bundle("run", "inference.json", tmp_path, dataset_dir=str(scans))
     assert isinstance(error.value.__cause__, FileNotFoundError)
-    assert "model.safetensors" in str(error.value.__cause__)
+    assert "default.safetensors" in str(error.value.__cause__)
     assert not (tmp_path / "eval").exists()

@@ -18,6 +18,8 @@ from monai.bundle import ConfigParser, verify_metadata
 from packaging.requirements import Requirement
 
 import adaptiveclick_med
+from adaptiveclick_med.networks.click_network import as_size
+from adaptiveclick_med.weights import default_path, read_header
 
 SCHEMA = Path(__file__).with_name("meta_schema.json")
 ROOT = Path(__file__).parents[2]
@@ -92,6 +94,13 @@ def test_versions_are_those_of_the_package(metadata: dict[str, Any]) -> None:
     named["numpy"] = metadata["numpy_version"]
     wrong = {name: version for name, version in named.items() if version not in allowed[name]}
     assert wrong == {}
+
+
+def test_the_licence_of_the_default_weights(metadata: dict[str, Any]) -> None:
+    header = read_header(default_path())
+    assert metadata["copyright"].endswith(f"The default weights: {header['licence']}")
+    assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == ["16*n", "16*n"]
+    assert all(side % 16 == 0 for side in as_size(header["arguments"]["image_size"]))
 
 
 def test_channels_are_all_described(metadata: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from adaptiveclick_med.evaluation import (
 )
 from adaptiveclick_med.inference import InteractiveSession
 from adaptiveclick_med.networks import AdaptiveClickOutput
-from adaptiveclick_med.weights import load_network, save_weights, start_network
+from adaptiveclick_med.weights import default, default_path, load_network, save_weights, start_network
 
 AREAS = [(22 * (24 - 4 * number), 441) for number in range(3)]
 
@@ -104,6 +104,27 @@ class TestNetwork:
         }
         assert facts.items() <= found.facts.items()
 
+    def test_the_default_weights(self, picture_folder: Path) -> None:
+        found = evaluate(picture_folder, max_samples=1)
+        session = InteractiveSession(default())
+        expected = evaluate_dataset(
+            open_source("folder", picture_folder, max_samples=1), session, max_clicks=2, min_area=20
+        )
+        assert [item.ious for item in found.objects] == [item.ious for item in expected.objects]
+        digest = hashlib.sha256(default_path().read_bytes()).hexdigest()
+        assert (found.facts["weights"], found.facts["sha256"]) == ("default", digest)
+        assert (found.facts["network"], found.label) == ("AdaptiveClick", "folder")
+
+    def test_the_default_weights_are_missing(self, picture_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def missing() -> Path:
+            raise FileNotFoundError("The default weights are missing")
+
+        monkeypatch.setattr("adaptiveclick_med.evaluation.method.default_path", missing)
+        with pytest.raises(FileNotFoundError, match="The default weights are missing"):
+            evaluate(picture_folder)
+        assert evaluate(picture_folder, preset="nano", max_samples=1).facts["untrained"] is True
+        assert evaluate(picture_folder, method="disk", max_samples=1).facts["weights"] is None
+
     def test_choices(self, picture_folder: Path, weights: Path) -> None:
         names = {
             section: {item.name for item in evaluate(picture_folder, weights=weights, section=section).objects}
@@ -166,8 +187,8 @@ class TestErrors:
         names = "network, disk, random_walker, fast_marching, region_growing"
         with pytest.raises(ValueError, match=f"method must be one of {names}, got 'square'"):
             evaluate(picture_folder, method="square")
-        with pytest.raises(ValueError, match="no default weights yet: pass --weights FILE"):
-            evaluate(picture_folder)
+        with pytest.raises(ValueError, match="pass weights or preset, not both"):
+            evaluate(picture_folder, weights=weights, preset="nano")
         with pytest.raises(FileNotFoundError, match="There is no weight file"):
             evaluate(picture_folder, weights=tmp_path / "none.safetensors")
         for device in ("gpu", "cuda:99", "meta:x"):

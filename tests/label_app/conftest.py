@@ -113,12 +113,12 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     """Start servers; all are stopped at the end."""
     started: list[Server] = []
 
-    def start(*options: str, studies: Path | None = None) -> Server:
+    def start(*options: str, studies: Path | None = None, preset: str | None = "nano") -> Server:
         folder = tmp_path_factory.mktemp("server")
         with socket.socket() as place:
             place.bind(("127.0.0.1", 0))
             port = int(place.getsockname()[1])
-        given = options if "--weights" in options else ("--preset", "nano", *options)
+        given = options if "--weights" in options or preset is None else ("--preset", preset, *options)
         server = Server(studies or make_studies(folder / "studies"), folder / "work", port, given)
         started.append(server)
         return server.start()

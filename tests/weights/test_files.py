@@ -77,10 +77,43 @@ class TestRoundTrip:
             "intensity": None,
             "training": facts,
             "licence": "Apache-2.0",
+            "dtype": "float32",
         }
         assert has_header(path)
         plain = read_header(save_weights(path, network))
         assert (plain["training"], plain["licence"]) == ({}, None)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_the_size_and_float32_again(self, tmp_path, dtype):
+        network = make().eval()
+        whole = save_weights(tmp_path / "whole.safetensors", network).stat().st_size
+        path = save_weights(tmp_path / "half.safetensors", network, dtype=dtype)
+        assert path.stat().st_size < 0.55 * whole
+        assert read_header(path)["dtype"] == str(dtype).removeprefix("torch.")
+        assert {tensor.dtype for tensor in read_state(path).values()} == {dtype}
+        loaded = load_weights(path)
+        for name, tensor in network.state_dict().items():
+            assert loaded.state_dict()[name].dtype == torch.float32
+            assert torch.equal(loaded.state_dict()[name], tensor.to(dtype).float()), name
+        x = torch.rand(1, 6, 32, 32)
+        torch.testing.assert_close(loaded(x), network(x), atol=0.05, rtol=0.05)
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.int8, "float16", None])
+    def test_other_types_are_refused(self, tmp_path, dtype):
+        with pytest.raises(
+            ValueError, match=r"dtype must be one of torch\.float32, torch\.float16, torch\.bfloat16, got"
+        ):
+            save_weights(tmp_path / "w.safetensors", make(), dtype=dtype)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_weight_that_is_too_large_is_named(self, tmp_path):
+        network = make()
+        with torch.no_grad():
+            network.encoder.pos_embed[0, 0, 0] = 1e5
+        message = r"dtype torch\.float16 cannot hold the largest values of encoder\.pos_embed: 1e\+05"
+        with pytest.raises(ValueError, match=message):
+            save_weights(tmp_path / "w.safetensors", network, dtype=torch.float16)
+        save_weights(tmp_path / "w.safetensors", network, dtype=torch.bfloat16)
 
     def test_the_file_holds_the_state_dict_and_nothing_else(self, tmp_path):
         network = make()

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adaptiveclick_med.networks import AdaptiveClick, SimpleClick
-from adaptiveclick_med.weights import load_network, network_for, save_weights, start_network
+from adaptiveclick_med.networks import AdaptiveClick, SimpleClick, build_network
+from adaptiveclick_med.weights import load_network, network_for, save_weights, start_image_size, start_network
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,29 @@ def test_from_a_file_for_training(tmp_path, network):
     started = start_network("AdaptiveClick", "base", initial_weights=path, **options)
     assert isinstance(started, SimpleClick)
     assert started.training
+
+
+def test_initial_weights_for_another_image_size(tmp_path):
+    network = build_network("AdaptiveClick", "nano", image_size=64).eval()
+    path = save_weights(tmp_path / "w.safetensors", network)
+    same, larger = start_network(initial_weights=path), start_network(initial_weights=path, image_size=[64, 128])
+    assert (same.image_size, larger.image_size) == ((64, 64), (64, 128))
+    assert larger.arguments["image_size"] == [64, 128]
+    assert larger.encoder.pos_embed.shape == (1, 8 * 16, 96)
+    x = torch.rand(1, 6, 64, 128, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(larger.eval()(x), network(x), rtol=1e-4, atol=1e-4)
+    assert load_network(save_weights(tmp_path / "l.safetensors", larger)).image_size == (64, 128)
+    with pytest.raises(ValueError, match="patch_size is 8, the image is 100 x 100"):
+        start_network(initial_weights=path, image_size=100)
+
+
+def test_the_image_size_of_a_training(tmp_path):
+    network = build_network("SimpleClick", "nano", image_size=(64, 96))
+    path = save_weights(tmp_path / "w.safetensors", network)
+    assert start_image_size("tiny", path) == [64, 96]
+    assert (start_image_size("nano"), start_image_size("tiny"), start_image_size("nano", "w.pth")) == (128, 448, 448)
+    with pytest.raises(ValueError, match="preset must be one of"):
+        start_image_size("giant")
 
 
 DEFAULT = {"window": None, "channels": None, "percentiles": [0.5, 99.5], "nan": "raise"}
