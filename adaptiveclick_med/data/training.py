@@ -27,6 +27,10 @@ class ClickTrainingDataset(Dataset):
     why the class is no ``Randomizable``: MONAI's loader would give each worker another seed. Call :meth:`set_epoch`
     before each epoch; workers that persist see it too.
 
+    Where loading and augmenting cost more than learning, ``reuse`` lets a sample keep what its first transforms made
+    for some epochs. The others run each time, so an augmented window is seen with other objects and other clicks. In
+    each epoch one of ``reuse`` samples gets a new window. Windows are kept in memory, by each worker those it has made.
+
     Args:
         data: items, see :func:`adaptiveclick_med.data.get_items`.
         transform: MONAI transform(s); random ones must be ``Randomizable`` and use their own state.
@@ -41,6 +45,9 @@ class ClickTrainingDataset(Dataset):
         cached: the same items behind a cache of the first transform's result, see
             :func:`adaptiveclick_med.data.cached_items`; ``transform`` then starts at its second one. Samples are the
             same with and without.
+        reuse: epochs in which a sample keeps its window, at least 1.
+        window_transforms: how many of the first transforms make a window; the others run each time. Only needed where
+            ``reuse`` is above 1.
 
     Raises:
         ValueError: when there is no item or a number is out of range, or ``cached`` holds other items or the result of
@@ -59,6 +66,8 @@ class ClickTrainingDataset(Dataset):
         target_key: str | None = "target",
         retries: int = 20,
         cached: Dataset | None = None,
+        reuse: int = 1,
+        window_transforms: int = 2,
     ) -> None:
         if len(data) == 0:
             raise ValueError("data is empty: there is no item to train on.")
@@ -68,6 +77,8 @@ class ClickTrainingDataset(Dataset):
             raise ValueError(f"seed must be 0 or above, got {seed}.")
         if samples_per_epoch is not None and samples_per_epoch < 1:
             raise ValueError(f"samples_per_epoch must be at least 1, got {samples_per_epoch}.")
+        if reuse < 1:
+            raise ValueError(f"reuse must be at least 1, got {reuse}.")
         if weights is None and any("weight" in item for item in data):
             weights = [float(item.get("weight", 1.0)) for item in data]
         super().__init__(data, transform)
@@ -76,7 +87,16 @@ class ClickTrainingDataset(Dataset):
                 raise ValueError(f"cached must hold the {len(data)} items of data, got {len(cached)}.")
             if not isinstance(self.transform, Compose) or cached.transform is not self.transform.transforms[0]:
                 raise ValueError("cached must hold the result of the first transform, got that of another one.")
+        if reuse > 1 and not (
+            isinstance(self.transform, Compose) and 1 <= window_transforms < len(self.transform.transforms)
+        ):
+            raise ValueError(
+                f"window_transforms must be at least 1 and leave a transform of a Compose, got {window_transforms}."
+            )
         self.cached = cached
+        self.reuse = reuse
+        self.window_transforms = window_transforms
+        self._windows: dict[int, tuple[int, Any]] = {}
         self.keep_empty = keep_empty
         self.seed = seed
         self.target_key = target_key
@@ -110,21 +130,49 @@ class ClickTrainingDataset(Dataset):
         position = int(index) + len(self) if index < 0 else int(index)
         if not 0 <= position < len(self):
             raise IndexError(f"index {index} is outside the {len(self)} samples of an epoch.")
+        if self.reuse > 1:
+            return self._reused(position)
         random = np.random.RandomState([self.seed, self.epoch, position])
+        return self._drawn(position, random, self._sample)
+
+    def _reused(self, position: int) -> Any:
+        """Return a sample of the window that this position has now; make one where it has none or an old one."""
+        generation = (self.epoch + position) // self.reuse
+        kept = self._windows.get(position)
+        if kept is None or kept[0] != generation:
+            random = np.random.RandomState([self.seed, generation, position])
+            made: list[Any] = []
+
+            def window_and_rest(choice: int) -> Any:
+                made[:] = [self._sample(choice, end=self.window_transforms)]
+                return self._rest(made[0])
+
+            self._drawn(position, random, window_and_rest)
+            kept = self._windows[position] = generation, made[0]
+        random = np.random.RandomState([self.seed, self.epoch, position])
+        self.transform.set_random_state(seed=int(random.randint(2**31)))
+        return self._rest(kept[1])
+
+    def _drawn(self, position: int, random: np.random.RandomState, sample_of: Callable[[int], Any]) -> Any:
+        """Make a sample, of another item where one is left without an object."""
         choice = self._draw(random) if self._with_replacement else position
         for attempt in range(self.retries + 1):
             self.transform.set_random_state(seed=int(random.randint(2**31)))
-            sample = self._sample(choice)
+            sample = sample_of(choice)
             if not self._is_empty(sample) or random.random_sample() < self.keep_empty or attempt == self.retries:
                 break
             choice = self._draw(random)
         return sample
 
-    def _sample(self, choice: int) -> Any:
-        """Transform an item, from the cache where there is one."""
-        if self.cached is None:
-            return self.transform(self.data[choice])
-        return self.transform(deepcopy(self.cached[choice]), start=1)
+    def _sample(self, choice: int, end: int | None = None) -> Any:
+        """Transform an item, from the cache where there is one, by all transforms or those before ``end``."""
+        if self.cached is not None:
+            return self.transform(deepcopy(self.cached[choice]), start=1, end=end)
+        return self.transform(self.data[choice]) if end is None else self.transform(self.data[choice], end=end)
+
+    def _rest(self, window: Any) -> Any:
+        """Apply the transforms that do not make the window."""
+        return self.transform(deepcopy(window), start=self.window_transforms)
 
     def _draw(self, random: np.random.RandomState) -> int:
         """Draw an item by weight."""

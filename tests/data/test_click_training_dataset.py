@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader
-from monai.transforms import MapTransform, RandomizableTransform, RandSpatialCropd
+from monai.transforms import Compose, MapTransform, RandomizableTransform, RandSpatialCropd
 
 from adaptiveclick_med.data import ClickTrainingDataset
 
@@ -49,6 +49,44 @@ def test_workers_change_nothing(persistent: bool) -> None:
         dataset.set_epoch(epoch)
         found = [(int(batch["number"]), float(batch["random"])) for batch in loader]
         assert found == sampled(dataset)
+
+
+class Window(Draw):
+    """Draws the number of a window."""
+
+    def __call__(self, data: dict) -> dict:
+        return {**data, "window": self.R.random_sample()}
+
+
+def with_windows(*values: int, **options: int) -> ClickTrainingDataset:
+    return ClickTrainingDataset(items(*values), Compose([Window(), Draw()]), seed=2, window_transforms=1, **options)
+
+
+def windows_and_draws(dataset: ClickTrainingDataset, epoch: int) -> tuple[list[float], list[float]]:
+    dataset.set_epoch(epoch)
+    samples = list(dataset)
+    return [sample["window"] for sample in samples], [sample["random"] for sample in samples]
+
+
+def test_windows_are_kept_for_some_epochs_and_the_rest_is_drawn_anew() -> None:
+    dataset = with_windows(*[1] * 9, reuse=3)
+    epochs = [windows_and_draws(dataset, epoch) for epoch in range(7)]
+    draws = [number for _, numbers in epochs for number in numbers]
+    assert len(set(draws)) == len(draws)
+    for position in range(9):
+        kept = [windows[position] for windows, _ in epochs]
+        changes = [epoch for epoch in range(1, 7) if kept[epoch] != kept[epoch - 1]]
+        assert changes == [epoch for epoch in range(1, 7) if (epoch + position) % 3 == 0]
+    assert windows_and_draws(with_windows(*[1] * 9, reuse=3), 5) == epochs[5]  # whatever was drawn before
+    loader = DataLoader(dataset, batch_size=1, num_workers=2)
+    assert [float(batch["window"]) for batch in loader] == epochs[6][0]
+
+
+def test_windows_without_an_object_are_replaced() -> None:
+    dataset = with_windows(*[1, 0, 0, 0] * 5, reuse=2, keep_empty=0)
+    for epoch in range(4):
+        dataset.set_epoch(epoch)
+        assert all(bool((sample["target"] == 1).any()) for sample in dataset)
 
 
 def test_real_transforms_are_seeded() -> None:
@@ -106,6 +144,8 @@ def test_indices() -> None:
         ({"keep_empty": 1.5}, "keep_empty"),
         ({"seed": -1}, "seed"),
         ({"samples_per_epoch": 0}, "samples_per_epoch"),
+        ({"reuse": 0}, "reuse must be at least 1, got 0"),
+        ({"reuse": 2}, "window_transforms must be at least 1 and leave a transform of a Compose, got 2"),
         ({"weights": [1]}, "weights must be one number for each of the 2"),
         ({"weights": [0, 0]}, "not all 0"),
         ({"weights": [1, -1]}, "at least 0"),
