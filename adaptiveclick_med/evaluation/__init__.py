@@ -6,6 +6,7 @@ from adaptiveclick_med.evaluation.choice import DataSetChoice, open_source, read
 from adaptiveclick_med.evaluation.compare import (
     Difference,
     PaperRow,
+    bootstrap_interval,
     compare_results,
     paired_bootstrap,
     read_paper,
@@ -41,6 +42,7 @@ __all__ = [
     "SampleResult",
     "Session",
     "best_batch_size",
+    "bootstrap_interval",
     "compare_results",
     "evaluate_choice",
     "evaluate_choices",

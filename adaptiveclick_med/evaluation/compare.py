@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from adaptiveclick_med.evaluation.results import EvaluationResult, ObjectResult, format_table
 
-__all__ = ["Difference", "PaperRow", "compare_results", "paired_bootstrap", "read_paper", "read_results"]
+__all__ = [
+    "Difference",
+    "PaperRow",
+    "bootstrap_interval",
+    "compare_results",
+    "paired_bootstrap",
+    "read_paper",
+    "read_results",
+]
 
 _COLUMNS = ("NoC@85", "NoC@90", "mIoU@1", "mIoU@3", "mIoU@5", "mIoU@10")
 
@@ -173,19 +181,47 @@ def paired_bootstrap(
     Raises:
         ValueError: when no object is in both, ``max_clicks`` differ, or the metric is unknown.
     """
-    from scipy.stats import bootstrap
-
     if first.max_clicks != second.max_clicks:
         raise ValueError(f"max_clicks differ: {first.max_clicks} and {second.max_clicks}.")
     mine, theirs = _common(first, second)
     if not mine.objects:
         raise ValueError("the two evaluations have no object in common.")
     values = _per_object(theirs, metric) - _per_object(mine, metric)
-    mean = float(values.mean())
+    low, high = _interval(values, level, resamples, seed)
+    return Difference(metric, float(values.mean()), low, high, len(values), level)
+
+
+def bootstrap_interval(
+    result: EvaluationResult, metric: str, *, level: float = 0.95, resamples: int = 9999, seed: int = 0
+) -> tuple[float, float]:
+    """Return a bootstrap interval over objects of the mean of one evaluation.
+
+    Args:
+        result: the evaluation.
+        metric: ``"NoC@t"`` with t in percent, or ``"mIoU@k"``.
+        level: confidence level.
+        resamples: bootstrap samples; each draws objects with replacement.
+        seed: of the bootstrap.
+
+    Returns:
+        (low, high); NaN for a single object.
+
+    Raises:
+        ValueError: when there is no object, or the metric is unknown.
+    """
+    if not result.objects:
+        raise ValueError("the evaluation has no object.")
+    return _interval(_per_object(result, metric), level, resamples, seed)
+
+
+def _interval(values: NDArray[np.float64], level: float, resamples: int, seed: int) -> tuple[float, float]:
+    """Return the bootstrap interval of a mean."""
+    from scipy.stats import bootstrap
+
     if len(values) == 1:
-        return Difference(metric, mean, float("nan"), float("nan"), 1, level)
+        return float("nan"), float("nan")
     if np.ptp(values) == 0:
-        return Difference(metric, mean, mean, mean, len(values), level)
+        return float(values[0]), float(values[0])
     found = bootstrap(
         (values,),
         np.mean,
@@ -194,9 +230,8 @@ def paired_bootstrap(
         method="percentile",
         rng=np.random.default_rng(seed),
         batch=max(1, 2_000_000 // len(values)),
-    )
-    interval = found.confidence_interval
-    return Difference(metric, mean, float(interval.low), float(interval.high), len(values), level)
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def _common(first: EvaluationResult, second: EvaluationResult) -> tuple[EvaluationResult, EvaluationResult]:

@@ -13,6 +13,7 @@ import yaml
 from adaptiveclick_med.evaluation import (
     EvaluationResult,
     ObjectResult,
+    bootstrap_interval,
     compare_results,
     paired_bootstrap,
     read_paper,
@@ -35,6 +36,25 @@ def many(seed: int, shift: float, count: int = 200) -> EvaluationResult:
     return result(
         {f"o{i}": np.clip(hardness[i] + shift + random.normal(0, 0.02, 4), 0, 1).tolist() for i in range(count)}
     )
+
+
+class TestBootstrapInterval:
+    def test_it_is_that_of_the_mean(self) -> None:
+        found = many(1, 0.2)
+        low, high = bootstrap_interval(found, "mIoU@2")
+        values = found.ious_at(2)
+        error = 1.96 * values.std() / np.sqrt(len(values))
+        assert low == pytest.approx(values.mean() - error, abs=0.15 * error)
+        assert high == pytest.approx(values.mean() + error, abs=0.15 * error)
+        assert bootstrap_interval(found, "mIoU@2", level=0.5)[0] > low
+
+    def test_few_objects(self) -> None:
+        assert np.isnan(bootstrap_interval(result({"a": [0.9]}), "NoC@85")).all()
+        assert bootstrap_interval(result({"a": [0.9], "b": [0.95]}), "NoC@85") == (1, 1)
+        with pytest.raises(ValueError, match="the evaluation has no object"):
+            bootstrap_interval(result({}), "NoC@85")
+        with pytest.raises(ValueError, match="metric must be NoC@t or mIoU@k, got 'IoU'"):
+            bootstrap_interval(result(FIRST), "IoU")
 
 
 class TestPairedBootstrap:
