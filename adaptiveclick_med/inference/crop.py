@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adaptiveclick_med.clicks import Click, Clicks
 from adaptiveclick_med.distance import bounding_box
+from adaptiveclick_med.magnification import smallest_crop
 
 __all__ = ["CropBox", "ZoomIn"]
 
@@ -75,7 +76,8 @@ class ZoomIn:
     Args:
         target_size: (height, width) of the network's input in pixels, or one number for its longer side.
         expansion: how much larger than the object's box the crop is.
-        min_size: smallest side of a crop in pixels.
+        min_size: smallest side of a crop in pixels of the image; by default that of
+            :func:`~adaptiveclick_med.magnification.smallest_crop`, the paper's 200 for the paper's input of 448.
         keep_overlap: the old crop is kept while its overlap with the new one is at least this.
         threshold: probability above which a pixel belongs to the object.
     """
@@ -85,13 +87,13 @@ class ZoomIn:
         target_size: int | tuple[int, int] = (448, 448),
         *,
         expansion: float = 1.4,
-        min_size: int = 200,
+        min_size: int | None = None,
         keep_overlap: float = 0.5,
         threshold: float = 0.5,
     ) -> None:
         self.target_size = target_size
         self.expansion = expansion
-        self.min_size = min_size
+        self.min_size = smallest_crop(target_size) if min_size is None else min_size
         self.keep_overlap = keep_overlap
         self.threshold = threshold
 

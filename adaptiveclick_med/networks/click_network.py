@@ -125,11 +125,12 @@ class ClickNetwork(nn.Module, ClickModel):
         """Where the network lives."""
         return self.encoder.pos_embed.device
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, further: Tensor | None = None) -> Tensor:
         """Normalise and encode.
 
         Args:
             x: [B, 6, H, W]: image in [0, 1] (3), previous mask (1), positive and negative click maps (2).
+            further: [B, P - 3, H, W], further maps of an encoder with more than three prompt channels.
 
         Returns:
             [B, C, H / patch, W / patch].
@@ -139,7 +140,12 @@ class ClickNetwork(nn.Module, ClickModel):
         """
         if x.ndim != 4 or x.shape[1] != 6:
             raise ValueError(f"The input must be of shape [B, 6, H, W], got {list(x.shape)}.")
-        return self.encoder((x[:, :3] - self.image_mean) / self.image_std, x[:, 3:])
+        prompts = x[:, 3:] if further is None else torch.cat([x[:, 3:], further.to(x.dtype)], dim=1)
+        return self.encoder(self.normalised(x), prompts)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Return the image of an input, without mean and standard deviation, [B, 3, H, W]."""
+        return (x[:, :3] - self.image_mean) / self.image_std
 
     def predict(self, x: Tensor, *, return_features: bool = False, auxiliary: bool = True) -> AdaptiveClickOutput:
         """Return the whole answer in either mode.

@@ -36,7 +36,7 @@ class _LayerNorm(nn.LayerNorm):
 class PlainViT(nn.Module):
     """A plain ViT that encodes image, previous mask and click maps together (the paper, Sec. III).
 
-    The image and the three other channels have a patch embedding each; the two are added, then the position embedding.
+    The image and the other channels have a patch embedding each; the two are added, then the position embedding.
     Most blocks attend inside equal windows of the token grid, a few over all tokens. There is no final normalisation.
 
     Args:
@@ -47,6 +47,7 @@ class PlainViT(nn.Module):
         num_heads: attention heads of a block.
         mlp_ratio: width of the feed-forward layer as a multiple of ``embed_dim``.
         window_size: side of a window in tokens; by default 224 pixels.
+        prompt_channels: channels beside the image's: previous mask, two click maps, and what else there is.
 
     Attributes:
         activation_checkpointing: whether a training step keeps the input of each block only and computes the rest again
@@ -67,6 +68,7 @@ class PlainViT(nn.Module):
         num_heads: int = 12,
         mlp_ratio: float = 4.0,
         window_size: int | None = None,
+        prompt_channels: int = 3,
     ) -> None:
         super().__init__()
         self.activation_checkpointing = False
@@ -77,7 +79,7 @@ class PlainViT(nn.Module):
         self.window_size = window_size or max(1, 224 // patch_size)
         self.global_blocks = global_block_indices(depth)
         self.patch_embed = nn.Conv2d(3, embed_dim, patch_size, patch_size)
-        self.click_embed = nn.Conv2d(3, embed_dim, patch_size, patch_size)
+        self.click_embed = nn.Conv2d(prompt_channels, embed_dim, patch_size, patch_size)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid_size[0] * self.grid_size[1], embed_dim))
         self.blocks = nn.ModuleList(
             Block(embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=_LayerNorm) for _ in range(depth)
@@ -127,7 +129,7 @@ class PlainViT(nn.Module):
 
         Args:
             image: [B, 3, H, W], normalised.
-            prompts: [B, 3, H, W]: previous mask, positive click map, negative click map.
+            prompts: [B, P, H, W]: previous mask, positive click map, negative click map, further maps where there are.
 
         Returns:
             [B, C, H / patch_size, W / patch_size].

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from monai.config import KeysCollection
@@ -36,6 +36,8 @@ from monai.transforms import (
 from monai.transforms import Flipd as _Flipd
 from torch import Tensor
 
+from adaptiveclick_med.magnification import smallest_crop
+
 __all__ = ["RECIPES", "RandWindowd", "augmentation"]
 
 _KEYS = ("image", "label")
@@ -45,23 +47,32 @@ RECIPES = ("medical", "any_modality", "sbd", "coco_lvis", "none")
 
 
 class RandWindowd(RandomizableTransform, MapTransform):
-    """Cuts a random window and resizes it: every scale from the whole image down to what zoom-in shows.
+    """Cuts a random window and resizes it: what a session shows to the network, from the whole image to zoom-in.
 
-    The first click of a session sees the whole image resized to the network's input, later ones a crop around the
-    object. So the window's side is drawn log-uniformly between the whole image and the smaller of ``size / max_zoom``
-    and ``smallest`` times the image's longer side, with a small change of the aspect ratio. It holds a random pixel of
-    a random object with probability ``object_probability``.
+    The first click of a session sees the whole image resized to the network's input, later ones a crop around what was
+    found so far. So a sample is the whole image with ``whole_probability``, else a window around a random object. Its
+    side is that of the object's box times a factor, drawn log-uniformly from ``context``: at most the image's longer
+    side, and at least half the smallest crop of a session (:func:`~adaptiveclick_med.magnification.smallest_crop`) or,
+    in a small image, ``smallest`` times its longer side. The aspect ratio changes a little. The window holds the
+    object's box, anywhere in it, where it is large enough for it, else a random pixel of the object. Without an object,
+    or else than with ``object_probability``, side and place do not depend on one. The number of the object is written
+    to ``focus_key``, 0 where there is none, for :class:`RandSelectTargetd`.
 
     Args:
         keys: keys of the image [C, H, W] and of the label map [L, H, W].
         size: (height, width) of the result in pixels.
         label_key: key of the label map; object ids > 0.
-        max_zoom: largest magnification of an image that is larger than ``size``.
+        context: (lowest, highest) side of a window as a multiple of the longer side of the object's box. Zoom-in takes
+            1.4 times the box of a prediction, which may be smaller or larger than the object.
         smallest: smallest window as a fraction of a small image.
         max_aspect: largest change of the aspect ratio.
         object_probability: probability that the window is placed on an object.
         whole_probability: probability that the window is the whole image, as at every first click.
         mode: interpolation of each key.
+        focus_key: key of the object's number.
+
+    Raises:
+        ValueError: when ``context`` is not two rising positive numbers.
     """
 
     def __init__(
@@ -70,60 +81,83 @@ class RandWindowd(RandomizableTransform, MapTransform):
         size: Sequence[int] = (448, 448),
         *,
         label_key: str = "label",
-        max_zoom: float = 1.6,
+        context: tuple[float, float] = (0.7, 3.0),
         smallest: float = 0.6,
         max_aspect: float = 1.25,
         object_probability: float = 0.9,
         whole_probability: float = 0.25,
         mode: Sequence[str] = _RESIZE_MODES,
+        focus_key: str = "focus",
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob=1.0)
+        if len(context) != 2 or not 0 < context[0] <= context[1]:
+            raise ValueError(f"context must be two rising numbers above 0, got {context!r}.")
         self.size = (int(size[0]), int(size[1]))
         self.label_key = label_key
-        self.max_zoom = max_zoom
+        self.context = (float(context[0]), float(context[1]))
         self.smallest = smallest
         self.max_aspect = max_aspect
         self.object_probability = object_probability
         self.whole_probability = whole_probability
+        self.focus_key = focus_key
         self.resize = Resized(self.keys, self.size, mode=tuple(mode))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the sample's window."""
-        result = dict(data)
-        label = result[self.label_key]
+        result = {**data, self.focus_key: 0}
+        label = torch.as_tensor(result[self.label_key])
         shape = (int(label.shape[-2]), int(label.shape[-1]))
         if self.R.random_sample() < self.whole_probability:
             return self.resize(result)
+        number, shown = self._shown_object(label)
+        result[self.focus_key] = number
         longer = max(shape)
-        side = longer * math.exp(-self.R.uniform(0.0, math.log(longer / self._smallest_side(longer))))
+        least = min(0.5 * smallest_crop(self.size), self.smallest * longer)
+        if shown is None:
+            side = longer * math.exp(-self.R.uniform(0.0, math.log(max(1.0, longer / least))))
+        else:
+            box = max(span.last - span.first + 1 for span in shown)
+            low, high = self.context
+            side = min(max(box * math.exp(self.R.uniform(math.log(low), math.log(high))), least), longer)
         aspect = math.exp(self.R.uniform(-1.0, 1.0) * 0.5 * math.log(self.max_aspect))
         window = [max(1, min(shape[0], round(side * aspect))), max(1, min(shape[1], round(side / aspect)))]
-        first = [self.R.randint(shape[axis] - window[axis] + 1) for axis in (0, 1)]
-        place = self._object_pixel(torch.as_tensor(label))
-        if place is not None:
-            for axis in (0, 1):
-                low = max(0, place[axis] - window[axis] + 1)
-                high = min(place[axis], shape[axis] - window[axis])
-                first[axis] = self.R.randint(low, high + 1)
+        first = [
+            self._start(length, inside, None if shown is None else shown[axis])
+            for axis, (length, inside) in enumerate(zip(shape, window, strict=True))
+        ]
         rows, columns = (slice(start, start + length) for start, length in zip(first, window, strict=True))
         for key in self.keys:
             result[key] = result[key][:, rows, columns]
         return self.resize(result)
 
-    def _smallest_side(self, longer: int) -> float:
-        return max(1.0, min(max(self.size) / self.max_zoom, self.smallest * longer))
-
-    def _object_pixel(self, label: Tensor) -> tuple[int, int] | None:
-        """Draw a pixel of a random object, or nothing."""
+    def _shown_object(self, label: Tensor) -> tuple[int, tuple[_Span, _Span] | None]:
+        """Draw an object and one of its pixels: its number, and what it spans of rows and of columns; or nothing."""
         chosen = self.R.random_sample() < self.object_probability
         identifiers = label[label > 0].unique()
         if not chosen or not len(identifiers):
-            return None
-        identifier = identifiers[self.R.randint(len(identifiers))]
+            return 0, None
+        identifier = int(identifiers[self.R.randint(len(identifiers))])
         places = (label == identifier).any(0).nonzero()
-        row, column = places[self.R.randint(len(places))].tolist()
-        return row, column
+        pixel = places[self.R.randint(len(places))].tolist()
+        first, last = places.amin(0).tolist(), places.amax(0).tolist()
+        return identifier, (_Span(first[0], last[0], pixel[0]), _Span(first[1], last[1], pixel[1]))
+
+    def _start(self, length: int, inside: int, span: _Span | None) -> int:
+        """Draw where a window of ``inside`` of ``length`` pixels starts: around a span, or at least on its pixel."""
+        low, high = 0, length - inside
+        if span is not None:
+            first, last = (span.first, span.last) if span.last - span.first < inside else (span.pixel, span.pixel)
+            low, high = max(low, last - inside + 1), min(high, first)
+        return int(self.R.randint(low, high + 1))
+
+
+class _Span(NamedTuple):
+    """First and last row or column of an object, and that of a pixel of it."""
+
+    first: int
+    last: int
+    pixel: int
 
 
 def augmentation(recipe: str = "medical", crop_size: int | Sequence[int] = 448) -> Compose:

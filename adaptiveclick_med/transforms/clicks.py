@@ -42,6 +42,9 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
     is left of the object that the target was taken from is written to ``required_key``, [1, H, W] uint8, zeros when the
     target is no part; :class:`RandSimulateClicksd` takes it.
 
+    A sample without a hierarchy may tell which object it was cut around (:class:`RandWindowd`). With
+    ``focus_probability`` that object is chosen, where it is large enough, alone or in the union.
+
     A sample may tell how many of its objects are instances. Those of a higher number are "stuff" (sky, grass). With
     ``stuff_probability`` they take part in a sample; otherwise they are neither target nor other objects.
 
@@ -61,6 +64,8 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
         hierarchy_key: keys of the hierarchies, one for each of ``keys``; missing ones for labels without parts.
         num_instances_key: keys of the numbers of instances, likewise; without one nothing is stuff.
         required_key: keys of the rests of objects, one for each of ``keys``; written where there is a hierarchy.
+        focus_probability: how often the object that a sample was cut around is chosen.
+        focus_key: keys of that object's number, one for each of ``keys``; missing or 0: no such object.
 
     Raises:
         ValueError: when an argument is out of its range, a label is not of shape [L, H, W], or a hierarchy not [N, 2].
@@ -90,6 +95,8 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
         hierarchy_key: KeysCollection = "hierarchy",
         num_instances_key: KeysCollection = "num_instances",
         required_key: KeysCollection = "required",
+        focus_probability: float = 0.75,
+        focus_key: KeysCollection = "focus",
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob=1.0)
@@ -98,6 +105,7 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
             ("min_box_fraction", min_box_fraction),
             ("stuff_probability", stuff_probability),
             ("part_probability", part_probability),
+            ("focus_probability", focus_probability),
         ):
             if not 0.0 <= fraction <= 1.0:
                 raise ValueError(f"{name} must be between 0 and 1, got {fraction}.")
@@ -114,16 +122,28 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
         self.hierarchy_key = ensure_tuple_rep(hierarchy_key, len(self.keys))
         self.num_instances_key = ensure_tuple_rep(num_instances_key, len(self.keys))
         self.required_key = ensure_tuple_rep(required_key, len(self.keys))
+        self.focus_probability = focus_probability
+        self.focus_key = ensure_tuple_rep(focus_key, len(self.keys))
         self._chosen: list[LabelObject] = []
         self._wholes: list[LabelObject] = []
 
-    def randomize(self, data: Sequence[LabelObject], tree: ObjectTree | None = None) -> None:
-        """Choose among the objects of one label, and then among the parts of what was chosen."""
+    def randomize(self, data: Sequence[LabelObject], tree: ObjectTree | None = None, focus: int = 0) -> None:
+        """Choose among the objects of one label, and then among the parts of what was chosen.
+
+        Args:
+            data: the objects that may be chosen.
+            tree: which of them are parts of which, if any.
+            focus: number of the object that the sample was cut around, 0: none.
+        """
         things = data if tree is None else tree.roots
         count = 0 if not things else 1
         if len(things) >= 2 and self.R.random_sample() < self.merge_probability:
             count = 2
         indices = self.R.choice(len(things), size=count, replace=False).tolist() if count else []
+        if tree is None and focus and count and self.R.random_sample() < self.focus_probability:
+            seen = next((index for index, thing in enumerate(things) if thing.number == focus), None)
+            if seen is not None:
+                indices = [seen, *(index for index in indices if index != seen)][:count]
         self._chosen, self._wholes = [things[index] for index in indices], []
         if tree is not None:
             self._chosen = [self._descend(thing, tree) for thing in self._chosen]
@@ -140,8 +160,14 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the dictionary with a target and the other objects added for every label."""
         d = dict(data)
-        for key, target_key, others_key, hierarchy_key, instances_key, required_key in self.key_iterator(
-            d, self.target_key, self.others_key, self.hierarchy_key, self.num_instances_key, self.required_key
+        for key, target_key, others_key, hierarchy_key, instances_key, required_key, focus_key in self.key_iterator(
+            d,
+            self.target_key,
+            self.others_key,
+            self.hierarchy_key,
+            self.num_instances_key,
+            self.required_key,
+            self.focus_key,
         ):
             label = label_array(d[key], key)
             found = label_objects(label)
@@ -153,7 +179,7 @@ class RandSelectTargetd(RandomizableTransform, MapTransform):
                 if thing.area >= self.min_area and thing.area >= self.min_box_fraction * thing.box_area
             ]
             tree = ObjectTree(d[hierarchy_key], eligible) if hierarchy_key in d else None
-            self.randomize(eligible, tree)
+            self.randomize(eligible, tree, int(d.get(focus_key, 0)))
             kept = eligible if self.drop_small else found
             if tree is not None:
                 kept = [thing for thing in kept if not any(tree.related(thing, chosen) for chosen in self._chosen)]

@@ -1,4 +1,4 @@
-"""Two small networks, and each of them exported once in each format."""
+"""Three small networks, and each of them exported once in each format."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ def networks() -> dict[str, ClickNetwork]:
     made: dict[str, ClickNetwork] = {
         "AdaptiveClick": AdaptiveClick.from_preset(
             "nano", image_size=64, depth=2, click_decoder_layers=3, pixel_decoder_layers=1
+        ),
+        "geodesic": AdaptiveClick.from_preset(
+            "nano", image_size=64, depth=2, click_decoder_layers=2, pixel_decoder_layers=1, geodesic=True
         ),
         "SimpleClick": SimpleClick.from_preset("nano", image_size=64, depth=8, window_size=4),
     }

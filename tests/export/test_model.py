@@ -23,7 +23,7 @@ def difference(found: torch.Tensor, right: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("name", ["AdaptiveClick", "SimpleClick"])
+@pytest.mark.parametrize("name", ["AdaptiveClick", "geodesic", "SimpleClick"])
 def test_it_answers_like_the_network(
     name: str, kind: str, networks: dict[str, ClickNetwork], exported: Callable[..., Path]
 ) -> None:

@@ -74,6 +74,12 @@ class TestChoice:
         small = ZoomIn().choose((50, 60), [], probability((50, 60), (20, 22), (30, 33)), None)
         assert small == CropBox.whole((50, 60))
 
+    def test_smaller_inputs_are_shown_smaller_crops(self):
+        assert ZoomIn().min_size == ZoomIn((448, 320)).min_size == ZoomIn(1024).min_size == 200
+        assert ZoomIn(224).min_size == 100 and ZoomIn((64, 128)).min_size == 57 and ZoomIn(1).min_size == 1
+        found = probability(self.SIZE, (140, 159), (300, 499))
+        assert ZoomIn(224).choose(self.SIZE, [], found, None) == CropBox(100, 200, 260, 540)
+
     def test_options(self):
         found = probability(self.SIZE, (100, 199), (300, 499))
         assert self.choose(found, expansion=1.0, min_size=20) == CropBox(100, 200, 300, 500)

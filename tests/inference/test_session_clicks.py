@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from adaptiveclick_med.inference import CropBox, InteractiveSession
+from adaptiveclick_med.inference import CropBox, InteractiveSession, ZoomIn
 
 CLICKS = [(30, 40, True), (10, 12, False), (52.5, 70.25, True), (20, 66, False), (3, 79, True)]
 
@@ -172,7 +172,7 @@ class TestMask:
 
         mask = np.zeros((600, 700), dtype=bool)
         mask[100:201, 100:201] = True
-        session = make(network, picture(600, 700), crop_size=64, flip=False)
+        session = make(network, picture(600, 700), crop_size=64, flip=False, zoom_in=ZoomIn(64, min_size=200))
         session.set_mask(mask)
         session.click(150, 150)
         box = session._state.box

@@ -62,7 +62,7 @@ class TestRandWindow:
         data = {"image": coordinates(height, width), "label": label}
         transform = Windows(size=(48, 64), object_probability=object_probability).set_random_state(seed=1)
         longer = max(height, width)
-        smallest = max(1.0, min(64 / 1.6, 0.6 * longer))
+        smallest = min(29 / 2, 0.6 * longer)  # 29 / 64 pixels as 200 / 448 of the paper, and half of it
         held = []
         for _ in range(300):
             window = transform(data)
@@ -88,15 +88,51 @@ class TestRandWindow:
         assert ratios.min() > 1 / 1.25 - rounding and ratios.max() < 1.25 + rounding
         assert ratios.min() < 0.83 and ratios.max() > 1.2
         sides = np.sqrt(inside.prod(1))
-        # log-uniform: half of all sides lie below the geometric mean of the ends 40 and 400
-        assert np.mean(sides < np.sqrt(40 * 400)) == pytest.approx(0.5, abs=0.1)
-        assert sides.min() < 45 and shapes.max() == 400
+        # log-uniform: half of all sides lie below the geometric mean of the ends 14.5 and 400
+        assert np.mean(sides < np.sqrt(14.5 * 400)) == pytest.approx(0.5, abs=0.1)
+        assert sides.min() < 17 and shapes.max() == 400
+
+    def test_the_side_follows_the_object(self):
+        label = torch.zeros(1, 400, 300, dtype=torch.int32)
+        label[0, 150:230, 100:140] = 7
+        data = {"image": coordinates(400, 300), "label": label}
+        transform = Windows(size=(64, 64), object_probability=1.0, whole_probability=0.0, max_aspect=1.0)
+        transform.set_random_state(seed=0)
+        windows = [transform(data) for _ in range(300)]
+        sides = np.array([window["image"].shape[1] for window in windows])
+        assert 56 - 0.5 <= sides.min() < 60 and 220 < sides.max() <= 240 + 0.5
+        # log-uniform between 0.7 and 3 times 80
+        assert np.mean(sides < np.sqrt(56 * 240)) == pytest.approx(0.5, abs=0.1)
+        held = np.array([int((window["label"] == 7).sum()) for window in windows])
+        assert (held[sides >= 80] == 80 * 40).all() and (held > 0).all()
+        assert all(window["focus"] == 7 for window in windows)
+        places = np.array([window["image"][0, 0, 0] + 0.5 * (window["image"].shape[1] - 1) for window in windows])
+        assert places.std() > 15  # the object is anywhere in the window
+
+    def test_a_window_smaller_than_the_object_holds_a_pixel_of_it(self):
+        label = torch.zeros(1, 200, 200, dtype=torch.int32)
+        label[0, 20:180, 20:180] = 3
+        label[0, 30:170, 30:170] = 0
+        transform = Windows(size=(64, 64), object_probability=1.0, whole_probability=0.0, context=(0.3, 0.4))
+        transform.set_random_state(seed=0)
+        windows = [transform({"image": coordinates(200, 200), "label": label})["label"] for _ in range(100)]
+        assert all(window.shape[1] < 80 and bool((window == 3).any()) for window in windows)
+
+    def test_no_focus_without_an_object(self):
+        data = {"image": coordinates(90, 90), "label": torch.ones(1, 90, 90)}
+        for options in ({"whole_probability": 1.0}, {"whole_probability": 0.0, "object_probability": 0.0}):
+            assert Windows(size=(32, 32), **options).set_random_state(seed=0)(data)["focus"] == 0
+
+    @pytest.mark.parametrize("context", [(0, 1), (2.0, 1.0), (1.0,), (-1, 1)])
+    def test_context_is_checked(self, context):
+        with pytest.raises(ValueError, match="context must be two rising numbers above 0"):
+            RandWindowd(size=(32, 32), context=context)
 
     def test_every_object_is_chosen_alike(self):
         label = torch.zeros(2, 200, 200, dtype=torch.int32)
         label[0, :100] = 1
         label[1, 195:, 195:] = 2
-        transform = Windows(size=(32, 32), object_probability=1.0, max_aspect=1.0, max_zoom=8.0)
+        transform = Windows(size=(32, 32), object_probability=1.0, max_aspect=1.0)
         transform.set_random_state(seed=0)
         windows = [transform({"image": coordinates(200, 200), "label": label})["label"] for _ in range(300)]
         # by area the small object would hardly ever be held
@@ -135,8 +171,8 @@ class TestRandWindow:
         before = global_state()
         images = [[t(sample(90, 80))["image"] for _ in range(4)] for t in (first, again, other)]
         assert all(torch.equal(a, b) for a, b in zip(images[0], images[1], strict=True))
-        assert not any(torch.equal(a, b) for a, b in zip(images[0], images[2], strict=True))
-        assert not torch.equal(images[0][0], images[0][1])
+        assert not all(torch.equal(a, b) for a, b in zip(images[0], images[2], strict=True))
+        assert not all(torch.equal(images[0][0], each) for each in images[0])
         assert global_state() == before
 
 

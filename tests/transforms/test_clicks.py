@@ -59,6 +59,19 @@ class TestRandSelectTarget:
             assert bool(item["others"][0, 15, 5]) is expected
             assert item["target"][0, 15, 5] == 0
 
+    def test_the_object_that_the_sample_was_cut_around(self):
+        label = two_layer_label()
+        for probability, often in ((1.0, 1.0), (0.75, 0.875), (0.0, 0.5)):
+            select = RandSelectTargetd(merge_probability=0.0, focus_probability=probability).set_random_state(0)
+            areas = [int((select({"label": label, "focus": 9})["target"] == 1).sum()) for _ in range(300)]
+            assert np.mean([area == 30 for area in areas]) == pytest.approx(often, abs=0.07)
+        small = RandSelectTargetd(merge_probability=0.0, focus_probability=1.0, min_area=26).set_random_state(0)
+        assert int((small({"label": label, "focus": 3})["target"] == 1).sum()) == 30
+        both = RandSelectTargetd(merge_probability=1.0, focus_probability=1.0).set_random_state(0)
+        np.testing.assert_array_equal(
+            both({"label": label, "focus": 3})["target"][0].numpy() == 1, others_of(label, 3, 9)
+        )
+
     def test_union_of_two(self):
         label = two_layer_label()
         item = RandSelectTargetd(merge_probability=1.0).set_random_state(0)({"label": label})
