@@ -43,6 +43,11 @@ class MaskAdaptiveLoss(_Loss):
     at that size is matched with nothing: all candidates of its sample are "unclick", and it adds nothing to the mask
     losses. A sample of ignored pixels only says nothing of the clicks either, and adds nothing at all.
 
+    The paper trains the candidates and the click head, not the sum of candidates that a session shows. Until the
+    unmatched ones have learned to keep out, which takes long, they spoil that sum. ``lambda_combined`` (0 in the paper)
+    adds the same mask losses of the sum of the last prediction point, with the union of the targets:
+    ``lambda_combined`` (``lambda_afl`` AFL + ``lambda_dice`` Dice), over the samples with foreground.
+
     With one target a sample the host never waits for the device; with several, the matching runs on the host.
 
     Args:
@@ -55,6 +60,7 @@ class MaskAdaptiveLoss(_Loss):
             ``reduction`` play no part here.
         ignore_value: target value of the pixels that count nowhere; ``None``: all count.
         deep_supervision: whether the auxiliary prediction points take part.
+        lambda_combined: weight of the mask losses of the combined mask, at least 0.
 
     Shapes:
         output: mask_logits [B, Q, h, w], click_logits [B, Q, 2] ("unclick", "click"), auxiliary: pairs of the same.
@@ -92,6 +98,7 @@ class MaskAdaptiveLoss(_Loss):
         mask_loss: Optional[MaskLoss] = None,
         ignore_value: Optional[float] = -1.0,
         deep_supervision: bool = True,
+        lambda_combined: float = 0.0,
     ) -> None:
         super().__init__(reduction="mean")
         weights = {
@@ -100,6 +107,7 @@ class MaskAdaptiveLoss(_Loss):
             "lambda_dice": lambda_dice,
             "lambda_click": lambda_click,
             "unclick_weight": unclick_weight,
+            "lambda_combined": lambda_combined,
         }
         for name, value in weights.items():
             if not value >= 0:
@@ -113,6 +121,7 @@ class MaskAdaptiveLoss(_Loss):
         self.lambda_dice = float(lambda_dice)
         self.lambda_click = float(lambda_click)
         self.unclick_weight = float(unclick_weight)
+        self.lambda_combined = float(lambda_combined)
         self.mask_loss = AdaptiveFocalLoss() if mask_loss is None else mask_loss
         self.dice_loss = DiceLoss()
         self.ignore_value = ignore_value
@@ -143,7 +152,8 @@ class MaskAdaptiveLoss(_Loss):
         Returns:
             Scalars, all with gradients: ``"afl"`` (whatever ``mask_loss`` is), ``"dice"`` and ``"click"``, each summed
             over the prediction points and unweighted, and ``"total"``, which is ``lambda_mask`` (``lambda_afl`` afl +
-            ``lambda_dice`` dice) + ``lambda_click`` click.
+            ``lambda_dice`` dice) + ``lambda_click`` click. Where ``lambda_combined`` is above 0 also ``"combined"``,
+            ``lambda_afl`` AFL + ``lambda_dice`` Dice of the combined mask, which is in the total times that weight.
 
         Raises:
             ValueError: when the output has no candidates, or a shape is wrong.
@@ -177,7 +187,21 @@ class MaskAdaptiveLoss(_Loss):
         clicks = torch.cat([full_precision(click_logits) for _, click_logits in points])
         click = self._click_loss(clicks, matched, valids, len(points))
         total = self.lambda_mask * (self.lambda_afl * afl + self.lambda_dice * dice) + self.lambda_click * click
-        return {"total": total, "afl": afl, "dice": dice, "click": click}
+        parts = {"total": total, "afl": afl, "dice": dice, "click": click}
+        if self.lambda_combined:
+            parts["combined"] = self._combined_loss(*points[-1], truth, valid)
+            parts["total"] = total + self.lambda_combined * parts["combined"]
+        return parts
+
+    def _combined_loss(self, mask_logits: Tensor, click_logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+        """Mask losses of the sum of candidates weighted by their click probability, with the union of the targets."""
+        weights = full_precision(click_logits)[..., 1].sigmoid()
+        combined = torch.einsum("bq,bqhw->bhw", weights, full_precision(mask_logits))[:, None]
+        union, counted = truth.any(1, keepdim=True), valid.all(1, keepdim=True)
+        present = (union & counted).flatten(2).any(2)
+        afl = self._over_pairs(self.mask_loss.per_mask(combined, union, counted), present, 1)
+        dice = self._over_pairs(self.dice_loss.per_mask(combined, union, counted), present, 1)
+        return self.lambda_afl * afl + self.lambda_dice * dice
 
     @torch.no_grad()
     def _match(self, points: list[tuple[Tensor, Tensor]], truth: Tensor, valid: Tensor) -> Tensor:

@@ -64,6 +64,45 @@ def test_total_is_the_weighted_sum_of_the_parts() -> None:
     assert loss(output, target).item() == parts["total"]
 
 
+def test_the_combined_mask_by_hand() -> None:
+    masks = 6.0 * torch.tensor([[[[[-1.0, -1.0]], [[1.0, -1.0]]]]])
+    clicks = torch.tensor([[[[0.0, -2.0], [0.0, 1.0]]]])
+    target = torch.tensor([[[[1, 1, 0, 0], [1, 1, 0, 0]]]])
+    low, high = 1 / (1 + math.exp(2)), 1 / (1 + math.exp(-1))
+    logits = torch.tensor([[[[6 * (high - low), -6 * (high + low)]]]])
+    truth = torch.tensor([[[[True, False]]]])
+    afl = AdaptiveFocalLoss().per_mask(logits, truth, torch.ones_like(truth)).item()
+    dice = DiceLoss().per_mask(logits, truth, torch.ones_like(truth)).item()
+    output = make_output(masks, clicks)
+    plain = MaskAdaptiveLoss().components(output, target)
+    parts = MaskAdaptiveLoss(lambda_combined=2.0, lambda_afl=3.0, lambda_dice=4.0).components(output, target)
+    assert sorted(parts) == ["afl", "click", "combined", "dice", "total"]
+    assert parts["combined"].item() == pytest.approx(3 * afl + 4 * dice, rel=1e-5)
+    assert parts["total"].item() == pytest.approx(
+        3 * parts["afl"].item() + 4 * parts["dice"].item() + 2 * parts["click"].item() + 2 * parts["combined"].item()
+    )
+    assert parts["click"].item() == plain["click"].item()
+
+
+def test_the_combined_mask_teaches_all_candidates() -> None:
+    masks, clicks, target = random_case(points=1)
+    masks.requires_grad_()
+    MaskAdaptiveLoss(lambda_combined=1.0)(make_output(masks, clicks), target).backward()
+    assert (masks.grad.abs().sum((-1, -2)) > 0).all()
+
+
+def test_the_combined_mask_of_empty_and_ignored_targets_adds_nothing() -> None:
+    masks, clicks, target = random_case(points=1)
+    loss = MaskAdaptiveLoss(lambda_combined=1.0)
+    alone = loss.components(make_output(masks[:, :1], clicks[:, :1]), target[:1])["combined"].item()
+    for nothing in (0.0, -1.0):
+        second = torch.cat([target[:1], torch.full_like(target[:1], nothing)])
+        parts = loss.components(make_output(masks, clicks), second)
+        assert parts["combined"].item() == pytest.approx(alone)
+        empty = loss.components(make_output(masks, clicks), torch.full_like(target, nothing))
+        assert empty["combined"].item() == 0.0
+
+
 def test_every_prediction_point_is_matched_anew_and_summed() -> None:
     masks, clicks, target = random_case(points=4)
     loss = MaskAdaptiveLoss()
