@@ -110,6 +110,7 @@ def test_without_a_study_nothing_is_dropped_or_drawn_that_was_not_before() -> No
     assert simulate.required_key == ("required",)
     assert simulate.decay == 0.8
     assert parser.get_parsed_content("network_def").arguments["num_queries"] == 10
+    assert parser.get_parsed_content("loss_function").lambda_combined == 1.0
 
 
 @pytest.mark.parametrize(
@@ -160,8 +161,8 @@ def test_the_trainings_of_the_paper(
     assert (dict(schedule.milestones), schedule.gamma) == ({40: 1}, 0.1)
 
     loss = small.get_parsed_content("loss_function")
-    weights = ("lambda_mask", "lambda_afl", "lambda_dice", "lambda_click", "unclick_weight")
-    assert [getattr(loss, key) for key in weights] == [1.0, 5.0, 5.0, 2.0, 0.1]
+    weights = ("lambda_mask", "lambda_afl", "lambda_dice", "lambda_click", "unclick_weight", "lambda_combined")
+    assert [getattr(loss, key) for key in weights] == [1.0, 5.0, 5.0, 2.0, 0.1, 0.0]
     assert numbers(loss.mask_loss).items() >= AFL.items()
     assert loss.deep_supervision
 
@@ -175,7 +176,7 @@ def test_the_losses_of_tables_06_and_07() -> None:
             assert type(loss.mask_loss) is getattr(losses, kind)
             assert numbers(loss.mask_loss).items() >= values.items(), name
             assert {**numbers(loss), "mask_loss": None} == {**whole, "mask_loss": None}
-    assert numbers(loss_of("table_06_07/afl.json")) == whole
+    assert numbers(loss_of("sbd_vit_b.json", "table_06_07/afl.json")) == whole
 
 
 @pytest.mark.parametrize("camd", ["off", "on"])
