@@ -15,6 +15,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from scipy import ndimage
 
 _REPOSITORY = Path(os.path.relpath(Path(__file__).parents[1]))
 RUNS = _REPOSITORY / "runs" / "notebooks"  # what the notebooks write
@@ -50,10 +51,18 @@ def _inside(grid: np.ndarray, centre: tuple[float, ...], radii: tuple[float, ...
     return (((grid - centre) / radii) ** 2).sum(-1) < 1
 
 
-def write_scans(folder: Path, count: int, kind: str = "CT", first: int = 0) -> Path:
+def with_margin(label: np.ndarray, margin: int) -> np.ndarray:
+    """Return a label whose organs are larger by ``margin`` pixels in each slice."""
+    grid = np.arange(-margin, margin + 1)
+    disc = (grid[:, None] ** 2 + grid**2 <= margin**2)[:, :, None]
+    return np.where(label > 0, label, ndimage.grey_dilation(label, footprint=disc))
+
+
+def write_scans(folder: Path, count: int, kind: str = "CT", first: int = 0, margin: int = 0) -> Path:
     """Write ``images/scan_NN.nii.gz`` and ``labels/scan_NN.nii.gz``, the layout of the data set "folder"."""
     for number in range(first, first + count):
         image, label, affine = make_scan(number, kind)
+        label = with_margin(label, margin)
         for part, array in (("images", image), ("labels", label)):
             (folder / part).mkdir(parents=True, exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(array, affine), folder / part / f"scan_{number:02d}.nii.gz")

@@ -50,11 +50,8 @@ def geodesic_distances(image: Tensor, clicks: Tensor, stride: int) -> Tensor:
             ((small - _shifted(around, move, height, width)).abs().mean(1, keepdim=True) + _STEP) * _length(move)
             for move in _MOVES
         ]
-        for _ in range(max(height, width)):
-            padded = F.pad(distances, (1, 1, 1, 1), value=_FAR)
-            for move, cost in zip(_MOVES, costs, strict=True):
-                distances = torch.minimum(distances, _shifted(padded, move, height, width) + cost)
-        return distances
+        relaxed = _relaxed_by_convolution if torch.compiler.is_exporting() else _relaxed
+        return relaxed(distances, costs, max(height, width))
 
 
 def geodesic_maps(distances: Tensor) -> Tensor:
@@ -108,6 +105,30 @@ class GeodesicEmbedding(nn.Module):
             stride: H / h.
         """
         return self.layers(torch.cat([maps, F.avg_pool2d(torch.cat([image, prompts], 1), stride)], dim=1))
+
+
+def _relaxed(distances: Tensor, costs: list[Tensor], times: int) -> Tensor:
+    """Let each position take the shortest way over one of its neighbours, ``times`` times."""
+    height, width = int(distances.shape[-2]), int(distances.shape[-1])
+    for _ in range(times):
+        padded = F.pad(distances, (1, 1, 1, 1), value=_FAR)
+        for move, cost in zip(_MOVES, costs, strict=True):
+            distances = torch.minimum(distances, _shifted(padded, move, height, width) + cost)
+    return distances
+
+
+def _relaxed_by_convolution(distances: Tensor, costs: list[Tensor], times: int) -> Tensor:
+    """Do the same in four operations a time instead of 33: exporters take minutes for a graph of thousands."""
+    kernel = distances.new_zeros((len(_MOVES) + 1, 1, 3, 3))
+    for place, (down, right) in enumerate((*_MOVES, (0, 0))):
+        kernel[place, 0, 1 + down, 1 + right] = 1.0
+    batch, signs = distances.shape[:2]
+    steps = torch.cat([*costs, torch.zeros_like(costs[0])], dim=1).repeat_interleave(signs, dim=0)
+    flat = distances.reshape(batch * signs, 1, *distances.shape[2:])
+    for _ in range(times):
+        around = F.conv2d(F.pad(flat, (1, 1, 1, 1), value=_FAR), kernel)
+        flat = (around + steps).amin(1, keepdim=True)
+    return flat.reshape(distances.shape)
 
 
 def _length(move: tuple[int, int]) -> float:

@@ -327,7 +327,7 @@ def test_the_parts_are_logged_beside_those_of_the_training(tmp_path: Path, saved
     scalars = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"] if tag.startswith("loss/")}
     parts = {name: scalars.pop(f"loss/distillation{name}") for name in ("", "_mask", "_candidates", "_click")}
     assert parts[""] == pytest.approx(5 * parts["_mask"] + 5 * parts["_candidates"] + 2 * parts["_click"], rel=1e-5)
-    assert set(scalars) == {"loss/total", "loss/afl", "loss/dice", "loss/click"}
+    assert set(scalars) == {"loss/total", "loss/afl", "loss/dice", "loss/click", "loss/combined"}
 
 
 def test_the_config_changes_parts_that_exist_and_nothing_else() -> None:

@@ -10,10 +10,10 @@ from adaptiveclick_med.transforms import Intensity
 
 
 def test_there_and_back(networks: dict[str, ClickNetwork]) -> None:
-    for name, network in networks.items():
+    for network in networks.values():
         facts = ExportFacts.of(network, (64, 96))
         assert ExportFacts.from_json(facts.to_json(), "m.ts") == facts
-        assert (facts.network, facts.image_size, facts.patch_size) == (name, (64, 96), 8)
+        assert (facts.network, facts.image_size, facts.patch_size) == (type(network).__name__, (64, 96), 8)
         assert facts.arguments == network.arguments
         assert Intensity.from_dict(facts.intensity).window == "soft_tissue"
     assert ExportFacts.of(networks["AdaptiveClick"], (64, 64)).outputs == ("logits", "mask_logits", "click_logits")

@@ -103,6 +103,13 @@ class TestDistances:
         assert zero[-1].all() and zero[:, 0].all() and zero[:, -1].all() and not zero[1:-1, 1:-1].any()
         assert not zero[0, 8] and bool(distances[0, 0, 0, 8] == 0)
 
+    def test_the_way_of_exporters_gives_the_same(self, monkeypatch):
+        image = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(2))
+        clicks = disks(Click(9, 11), Click(25, 20, positive=False), size=(32, 40)).repeat(2, 1, 1, 1)
+        right = geodesic_distances(image, clicks, 2)
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+        torch.testing.assert_close(geodesic_distances(image, clicks, 2), right, atol=1e-6, rtol=0)
+
     def test_the_mirror_image_has_the_mirrored_distances(self):
         image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
         clicks = disks(Click(9, 11), Click(25, 20, positive=False), size=(32, 32))
