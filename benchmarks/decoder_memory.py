@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from measuring import Report, options, start
 
+from adaptiveclick_med.candidates import combined_mask
 from adaptiveclick_med.networks import AdaptiveClick
 from adaptiveclick_med.profiling.meters import LiveTensors
 
@@ -40,16 +41,14 @@ def decode(network: AdaptiveClick, pyramid, x: torch.Tensor) -> torch.Tensor:
     masks, clicks = network.click_decoder(
         levels, features, x[:, 4:5], all_masks=False, projection=projection
     ).predictions[-1]
-    combined = torch.einsum("bq,bqhw->bhw", clicks[..., 1].sigmoid(), masks)[:, None]
-    return F.interpolate(combined, x.shape[-2:], mode="bilinear", align_corners=True)
+    return F.interpolate(combined_mask(masks, clicks), x.shape[-2:], mode="bilinear", align_corners=True)
 
 
 def decode_with_everything_kept(network: AdaptiveClick, pyramid, x: torch.Tensor) -> torch.Tensor:
     levels, embedding = network.pixel_decoder(pyramid)
     decoded = network.click_decoder(levels, embedding, x[:, 4:5], all_masks=True)
     full = [F.interpolate(masks, x.shape[-2:], mode="bilinear", align_corners=True) for masks, _ in decoded.predictions]
-    weights = decoded.predictions[-1][1][..., 1].sigmoid()
-    return torch.einsum("bq,bqhw->bhw", weights, full[-1])[:, None]
+    return combined_mask(full[-1], decoded.predictions[-1][1])
 
 
 def peak(network: AdaptiveClick, pyramid, x: torch.Tensor, run) -> int:

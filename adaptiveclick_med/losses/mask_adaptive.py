@@ -10,6 +10,7 @@ from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
+from adaptiveclick_med.candidates import combined_mask
 from adaptiveclick_med.losses.adaptive_focal import AdaptiveFocalLoss
 from adaptiveclick_med.losses.base import MaskLoss, full_precision
 from adaptiveclick_med.losses.matching import assign, check_shapes, downsample_target, matching_cost
@@ -195,8 +196,7 @@ class MaskAdaptiveLoss(_Loss):
 
     def _combined_loss(self, mask_logits: Tensor, click_logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
         """Mask losses of the sum of candidates weighted by their click probability, with the union of the targets."""
-        weights = full_precision(click_logits)[..., 1].sigmoid()
-        combined = torch.einsum("bq,bqhw->bhw", weights, full_precision(mask_logits))[:, None]
+        combined = combined_mask(full_precision(mask_logits), full_precision(click_logits))
         union, counted = truth.any(1, keepdim=True), valid.all(1, keepdim=True)
         present = (union & counted).flatten(2).any(2)
         afl = self._over_pairs(self.mask_loss.per_mask(combined, union, counted), present, 1)

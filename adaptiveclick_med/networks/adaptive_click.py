@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from adaptiveclick_med.candidates import combined_mask
 from adaptiveclick_med.networks.click_decoder import ClickDecoder
 from adaptiveclick_med.networks.click_network import IMAGENET_MEAN, IMAGENET_STD, ClickNetwork, as_size, upsample_to
 from adaptiveclick_med.networks.feature_pyramid import FeaturePyramid
@@ -155,6 +155,7 @@ class AdaptiveClick(ClickNetwork):
     def _run(self, x: Tensor, *, all_masks: bool, return_features: bool) -> AdaptiveClickOutput:
         stride, maps, coarse = self.patch_size // 4, None, None
         if self.prompt_embed is not None:
+            self.require_input(x)
             maps = geodesic_maps(geodesic_distances(x[:, :3], x[:, 4:6], stride)).to(x.dtype)
             coarse = self.prompt_embed.coarse(maps, (int(x.shape[-2]), int(x.shape[-1])))
         encoded = self.encode(x, coarse)
@@ -169,7 +170,7 @@ class AdaptiveClick(ClickNetwork):
         decoded = self.click_decoder(levels, pixels, x[:, 4:5], all_masks=all_masks, projection=projection)
         mask_logits, click_logits = decoded.predictions[-1]
         assert mask_logits is not None
-        combined = torch.einsum("bq,bqhw->bhw", click_logits[..., 1].sigmoid(), mask_logits)[:, None]
+        combined = combined_mask(mask_logits, click_logits)
         auxiliary = tuple((masks, clicks) for masks, clicks in decoded.predictions[:-1] if masks is not None)
         features = None
         if return_features:

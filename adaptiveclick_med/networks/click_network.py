@@ -138,10 +138,19 @@ class ClickNetwork(nn.Module, ClickModel):
         Raises:
             ValueError: when ``x`` is not of that shape, or smaller than a patch or no multiple of it.
         """
-        if x.ndim != 4 or x.shape[1] != 6:
-            raise ValueError(f"The input must be of shape [B, 6, H, W], got {list(x.shape)}.")
+        self.require_input(x)
         prompts = x[:, 3:] if further is None else torch.cat([x[:, 3:], further.to(x.dtype)], dim=1)
         return self.encoder(self.normalised(x), prompts)
+
+    @staticmethod
+    def require_input(x: Tensor) -> None:
+        """Refuse what is no input.
+
+        Raises:
+            ValueError: when ``x`` is not of shape [B, 6, H, W].
+        """
+        if x.ndim != 4 or x.shape[1] != 6:
+            raise ValueError(f"The input must be of shape [B, 6, H, W], got {list(x.shape)}.")
 
     def normalised(self, x: Tensor) -> Tensor:
         """Return the image of an input, without mean and standard deviation, [B, 3, H, W]."""

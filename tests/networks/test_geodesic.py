@@ -178,6 +178,11 @@ class TestNetwork:
         with torch.no_grad():
             torch.testing.assert_close(again(x), network(x), atol=0, rtol=0)
 
+    @pytest.mark.parametrize("shape", [(1, 5, 32, 32), (6, 32, 32)])
+    def test_what_is_no_input(self, network, shape):
+        with pytest.raises(ValueError, match=r"The input must be of shape \[B, 6, H, W\], got"):
+            network(torch.zeros(shape))
+
     def test_the_patch_must_be_a_multiple_of_four(self):
         with pytest.raises(ValueError, match="geodesic needs a patch_size that is a multiple of 4, got 14"):
             AdaptiveClick.from_preset("huge", geodesic=True)
