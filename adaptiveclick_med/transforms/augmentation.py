@@ -51,19 +51,20 @@ class RandWindowd(RandomizableTransform, MapTransform):
 
     The first click of a session sees the whole image resized to the network's input, later ones a crop around what was
     found so far. So a sample is the whole image with ``whole_probability``, else a window around a random object. Its
-    side is that of the object's box times a factor, drawn log-uniformly from ``context``: at most the image's longer
-    side, and at least half the smallest crop of a session (:func:`~adaptiveclick_med.magnification.smallest_crop`) or,
-    in a small image, ``smallest`` times its longer side. The aspect ratio changes a little. The window holds the
-    object's box, anywhere in it, where it is large enough for it, else a random pixel of the object. Without an object,
-    or else than with ``object_probability``, side and place do not depend on one. The number of the object is written
-    to ``focus_key``, 0 where there is none, for :class:`RandSelectTargetd`.
+    height and width are those of the object's box, as zoom-in takes them (a long object is shown compressed), times one
+    factor, drawn log-uniformly from ``context``: at most the image's, and at least half the smallest crop of a session
+    (:func:`~adaptiveclick_med.magnification.smallest_crop`) or, in a small image, ``smallest`` times its longer side.
+    The aspect ratio changes a little. The window holds the object's box, anywhere in it, where it is large enough for
+    it, else a random pixel of the object. Without an object, or else than with ``object_probability``, the window is
+    nearly square, and size and place do not depend on one. The number of the object is written to ``focus_key``, 0
+    where there is none, for :class:`RandSelectTargetd`.
 
     Args:
         keys: keys of the image [C, H, W] and of the label map [L, H, W].
         size: (height, width) of the result in pixels.
         label_key: key of the label map; object ids > 0.
-        context: (lowest, highest) side of a window as a multiple of the longer side of the object's box. Zoom-in takes
-            1.4 times the box of a prediction, which may be smaller or larger than the object.
+        context: (lowest, highest) size of a window as a multiple of the object's box. Zoom-in takes 1.4 times the box
+            of a prediction, which may be smaller or larger than the object.
         smallest: smallest window as a fraction of a small image.
         max_aspect: largest change of the aspect ratio.
         object_probability: probability that the window is placed on an object.
@@ -115,13 +116,16 @@ class RandWindowd(RandomizableTransform, MapTransform):
         longer = max(shape)
         least = min(0.5 * smallest_crop(self.size), self.smallest * longer)
         if shown is None:
-            side = longer * math.exp(-self.R.uniform(0.0, math.log(max(1.0, longer / least))))
+            sides = [longer * math.exp(-self.R.uniform(0.0, math.log(max(1.0, longer / least))))] * 2
         else:
-            box = max(span.last - span.first + 1 for span in shown)
             low, high = self.context
-            side = min(max(box * math.exp(self.R.uniform(math.log(low), math.log(high))), least), longer)
+            factor = math.exp(self.R.uniform(math.log(low), math.log(high)))
+            sides = [max(factor * (span.last - span.first + 1), least) for span in shown]
         aspect = math.exp(self.R.uniform(-1.0, 1.0) * 0.5 * math.log(self.max_aspect))
-        window = [max(1, min(shape[0], round(side * aspect))), max(1, min(shape[1], round(side / aspect)))]
+        window = [
+            max(1, min(length, round(side * change)))
+            for length, side, change in zip(shape, sides, (aspect, 1 / aspect), strict=True)
+        ]
         first = [
             self._start(length, inside, None if shown is None else shown[axis])
             for axis, (length, inside) in enumerate(zip(shape, window, strict=True))

@@ -109,6 +109,17 @@ class TestRandWindow:
         places = np.array([window["image"][0, 0, 0] + 0.5 * (window["image"].shape[1] - 1) for window in windows])
         assert places.std() > 15  # the object is anywhere in the window
 
+    def test_a_long_object_has_a_long_window(self):
+        label = torch.zeros(1, 400, 300, dtype=torch.int32)
+        label[0, 150:230, 100:120] = 7
+        data = {"image": coordinates(400, 300), "label": label}
+        options: dict[str, Any] = {"object_probability": 1.0, "whole_probability": 0.0, "max_aspect": 1.0}
+        transform = Windows(size=(64, 64), **options).set_random_state(seed=0)
+        shapes = np.array([tuple(transform(data)["image"].shape[1:]) for _ in range(200)])
+        # the box is four times as high as wide, and half of the smallest crop of 29 pixels is the least
+        np.testing.assert_allclose(shapes[:, 1], np.maximum(shapes[:, 0] / 4, 14.5), atol=0.7)
+        assert shapes[:, 1].min() == 14 and shapes[:, 1].max() > 50
+
     def test_a_window_smaller_than_the_object_holds_a_pixel_of_it(self):
         label = torch.zeros(1, 200, 200, dtype=torch.int32)
         label[0, 20:180, 20:180] = 3
