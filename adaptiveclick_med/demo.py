@@ -51,7 +51,7 @@ def run_demo(output_dir: str | Path) -> dict[str, EvaluationResult]:
         FileNotFoundError: when the default weights are missing.
     """
     output_dir, start = Path(output_dir), time.perf_counter()
-    network = InteractiveSession(default())
+    network = InteractiveSession(default(), second_look=True)
     sessions: dict[str, Session] = {"network": network, "random walker": RandomWalkerSession()}
     data_sets = {
         "phantoms": open_source("phantoms", section="validation", seed=_UNSEEN_SEED, max_samples=6, **_PHANTOMS),

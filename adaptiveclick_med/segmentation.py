@@ -152,7 +152,7 @@ def segment_picture(
     shown = np.moveaxis(shown, 0, -1)
     sessions: dict[int, InteractiveSession] = {}
     answers: dict[int, Prediction] = {}
-    first = InteractiveSession(network)
+    first = InteractiveSession(network, second_look=True)
     first.set_image(shown)
     for click in clicks:
         session = sessions.setdefault(click.label, first.sibling(keep_image=True))
@@ -227,7 +227,7 @@ def segment_volume(
     elif file_suffix(output) == ".dcm":
         raise ValueError(f"output may be a DICOM SEG (.dcm) only for a DICOM series, got {Path(image).name}.")
     volume = read_volume(image) if series is None else series.read()
-    session = VolumeSession(network)
+    session = VolumeSession(network, second_look=True)
     session.set_volume(volume.array, volume.affine, window=window, channels=channels)
     for click in clicks:
         plane = click.plane or session.acquisition_plane

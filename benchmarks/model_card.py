@@ -93,7 +93,7 @@ def main() -> None:
     network = found[options.folders[0].name]
     print("\n".join([*table_of_the_network(network), "", *(table_of_all(found) if len(found) > 1 else [])]))
     if options.figure is not None:
-        session = InteractiveSession(default())
+        session = InteractiveSession(default(), second_look=True)
         rows = []
         for name, result in network.items():
             order = np.argsort(result.ious_at(5), kind="stable")

@@ -122,6 +122,7 @@ class TestEvaluate:
             *("--max_clicks", 9, "--min_area", 11, "--crop_size", 224, "--device", "cuda:1", "--on_error", "skip"),
             *("--batch_size", "auto", "--overwrite", "--options", '{"image_dir": "x"}', "--channels", "0,1,2"),
             *("--intensity_window", "-10,30.5", "--precision", "float16", "--compile", "--quantize", "int8"),
+            "--second_look",
         )
         choice = DataSetChoice(
             "coco",
@@ -140,7 +141,7 @@ class TestEvaluate:
         )
         assert seen.pop("choice") == choice
         where = {"weights": Path("w.pth"), "preset": None, "method": "network", "device": "cuda:1", "folder": tmp_path}
-        where.update(precision="float16", compile=True, quantize="int8")
+        where.update(precision="float16", compile=True, quantize="int8", second_look=True)
         assert seen == {**where, "on_error": "skip", "batch_size": "auto", "overwrite": True}
         assert output == f"TABLE\nWritten to {tmp_path}.\n"
         run("evaluate", "--dataset", "phantoms", "--output_dir", tmp_path, "--preset", "nano")

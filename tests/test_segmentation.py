@@ -142,7 +142,7 @@ def test_a_picture(network: Any, tmp_path: Path) -> None:
     found = segment_picture(
         network, tmp_path / "p.png", clicks, tmp_path / "mask.png", preview=tmp_path / "preview.png"
     )
-    session = InteractiveSession(network)
+    session = InteractiveSession(network, second_look=True)
     session.set_image(picture)
     session.click(20, 30)
     answer = session.click(2, 3, positive=False)

@@ -80,6 +80,9 @@ def evaluate(
     quantize: Annotated[
         Optional[Quantize], typer.Option("--quantize", help="Linear layers in 8 bits, on a CPU only.")
     ] = None,
+    second_look: Annotated[
+        bool, typer.Option("--second_look", help="Answer the first click twice, the second time close to the object.")
+    ] = False,
     on_error: Annotated[
         OnError, typer.Option("--on_error", help="Stop at what cannot be used, or go on without it.")
     ] = OnError.stop,
@@ -114,6 +117,7 @@ def evaluate(
         "precision": precision.value,
         "compile": compiled,
         "quantize": None if quantize is None else quantize.value,
+        "second_look": second_look,
     }
     running: dict[str, Any] = {"batch_size": batch_size, "on_error": on_error.value, "overwrite": overwrite}
     failed: dict[str, str] = {}

@@ -61,6 +61,7 @@ class RobotUserUpdate:
         crop_size: see :class:`~adaptiveclick_med.inference.InteractiveSession`.
         zoom_in: see there.
         flip: see there.
+        second_look: see there.
         batch_size: objects of an image that advance together.
     """
 
@@ -73,6 +74,7 @@ class RobotUserUpdate:
         crop_size: int | tuple[int, int] | None = None,
         zoom_in: bool = True,
         flip: bool = True,
+        second_look: bool = False,
         batch_size: int = 1,
     ) -> None:
         self.max_clicks = max_clicks
@@ -83,6 +85,7 @@ class RobotUserUpdate:
             "crop_size": crop_size,
             "zoom_in": zoom_in,
             "flip": flip,
+            "second_look": second_look,
             "max_clicks": max_clicks,
             "undo_limit": 0,
         }

@@ -25,12 +25,23 @@ class ClicksUpdate:
         crop_size: see :class:`~adaptiveclick_med.inference.InteractiveSession`.
         zoom_in: see there.
         flip: see there.
+        second_look: see there.
     """
 
     def __init__(
-        self, *, crop_size: int | tuple[int, int] | None = None, zoom_in: bool = True, flip: bool = True
+        self,
+        *,
+        crop_size: int | tuple[int, int] | None = None,
+        zoom_in: bool = True,
+        flip: bool = True,
+        second_look: bool = False,
     ) -> None:
-        self.session_options: dict[str, Any] = {"crop_size": crop_size, "zoom_in": zoom_in, "flip": flip}
+        self.session_options: dict[str, Any] = {
+            "crop_size": crop_size,
+            "zoom_in": zoom_in,
+            "flip": flip,
+            "second_look": second_look,
+        }
 
     def __call__(self, engine: Any, batchdata: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Segment a batch.

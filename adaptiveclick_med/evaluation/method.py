@@ -79,11 +79,13 @@ class Method:
         name: one of :data:`METHODS`.
         network: the network; ``None`` for a baseline.
         facts: plain JSON values that tell it from others.
+        second_look: see :class:`~adaptiveclick_med.inference.InteractiveSession`.
     """
 
     name: str
     network: ClickModel | None
     facts: Mapping[str, Any]
+    second_look: bool = False
 
     @classmethod
     def create(
@@ -98,6 +100,7 @@ class Method:
         precision: str = "float32",
         compile: bool = False,
         quantize: str | None = None,
+        second_look: bool = False,
     ) -> Method:
         """Load or build it.
 
@@ -114,13 +117,17 @@ class Method:
                 two.
             compile: see there.
             quantize: see there.
+            second_look: see :class:`~adaptiveclick_med.inference.InteractiveSession`; of a network only.
 
         Raises:
             FileNotFoundError: when the weights do not exist.
-            ValueError: when an argument cannot be used, or a network has both weights and a preset.
+            ValueError: when an argument cannot be used, a network has both weights and a preset, or a baseline shall
+                look twice.
         """
         if name not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {name!r}.")
+        if second_look and name != "network":
+            raise ValueError(f"second_look goes with the method network only, got {name!r}.")
         if name in _CLASSICAL:
             return cls(name, None, {"method": name, "weights": None, "parameters": _CLASSICAL[name]().parameters})
         if name != "network":
@@ -148,7 +155,9 @@ class Method:
         run_by = {"exported": network.format} if isinstance(network, ExportedModel) else {}
         if changed and isinstance(network, ClickNetwork):
             network = accelerate(network, **faster)
-        return cls(name, network, {"method": name, "network": kind, **origin, **run_by, **changed})
+        if second_look:
+            changed["second_look"] = True
+        return cls(name, network, {"method": name, "network": kind, **origin, **run_by, **changed}, second_look)
 
     def session(self, choice: DataSetChoice) -> Session:
         """Return a session for a data set.
@@ -164,7 +173,13 @@ class Method:
             if isinstance(self.network, ExportedModel) and choice.crop_size is not None:
                 self.network.require_size(as_size(choice.crop_size), "crop_size")
             _compare_intensity(self.network, choice)
-            return InteractiveSession(self.network, choice.crop_size, max_clicks=choice.max_clicks, undo_limit=0)
+            return InteractiveSession(
+                self.network,
+                choice.crop_size,
+                max_clicks=choice.max_clicks,
+                undo_limit=0,
+                second_look=self.second_look,
+            )
         if self.name in _CLASSICAL:
             return _CLASSICAL[self.name]()
         section = choice.complete().section

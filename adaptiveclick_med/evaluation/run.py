@@ -142,6 +142,7 @@ def evaluate_source(
     preset: str | None = None,
     method: str = "network",
     device: str | None = None,
+    second_look: bool = False,
     output_dir: str | Path | None = None,
     batch_size: int | str = 1,
     on_error: str = "raise",
@@ -158,6 +159,7 @@ def evaluate_source(
         preset: in place of weights, an untrained network of that size.
         method: one of :data:`~adaptiveclick_med.evaluation.METHODS`.
         device: where the network runs; ``None``: the first GPU, or the CPU.
+        second_look: see :class:`~adaptiveclick_med.inference.InteractiveSession`; of a network only.
         output_dir: see :func:`evaluate_choice`.
         batch_size: see there.
         on_error: see there.
@@ -170,7 +172,7 @@ def evaluate_source(
         ValueError: when an argument or the data cannot be used.
     """
     choice = DataSetChoice(dataset, None if dataset_dir is None else str(dataset_dir), **options)
-    made = Method.create(method, weights=weights, preset=preset, device=device)
+    made = Method.create(method, weights=weights, preset=preset, device=device, second_look=second_look)
     return evaluate_choice(
         choice,
         made,

@@ -115,6 +115,23 @@ class ZoomIn:
         )
         return old if keep and old is not None else new
 
+    def choose_second(
+        self, size: tuple[int, int], clicks: Iterable[Click], probability: Tensor, largest: float = 0.25
+    ) -> CropBox | None:
+        """Return the crop for a second look at the first click, ``None`` where it would gain little.
+
+        The first click shows the whole image, so a small object covers few pixels of the network's input. Its first
+        answer is good enough to know where to look.
+
+        Args:
+            size: (height, width) of the image.
+            clicks: all clicks made so far, in image pixels.
+            probability: [H, W] probability map of the first look.
+            largest: most that the crop may cover of the image: at a quarter the sides appear twice as long.
+        """
+        box = self.choose(size, clicks, probability, None)
+        return box if box.height * box.width <= largest * size[0] * size[1] else None
+
     def _around_object(self, size: tuple[int, int], positive: list[Click], probability: Tensor | None) -> CropBox:
         found = None if probability is None else _box_above(probability, self.threshold)
         if found is None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from adaptiveclick_med.clicks import Click, points_tensor
 from adaptiveclick_med.inference.prediction import Prediction
 from adaptiveclick_med.inference.session import InteractiveSession
+from adaptiveclick_med.inference.state import Question
 from adaptiveclick_med.networks import AdaptiveClickOutput
 
 __all__ = ["click_together"]
@@ -40,6 +41,17 @@ def click_together(sessions: Sequence[InteractiveSession], clicks: Sequence[Clic
     if len({(id(session.predictor.network), session.predictor.flip) for session in sessions}) > 1:
         raise ValueError("sessions must share one network; make them with sibling().")
     questions = [session.ask(click) for session, click in zip(sessions, clicks, strict=True)]
+    predictions = _answer_together(sessions, questions)
+    again = [session.ask_again(question) for session, question in zip(sessions, questions, strict=True)]
+    second = {index: question for index, question in enumerate(again) if question is not None}
+    found = _answer_together([sessions[index] for index in second], list(second.values()))
+    for index, prediction in zip(second, found, strict=True):
+        predictions[index] = prediction
+    return predictions
+
+
+def _answer_together(sessions: Sequence[InteractiveSession], questions: Sequence[Question]) -> list[Prediction]:
+    """Answer one question of each session; frames of one size go through the network in one batch."""
     groups: dict[torch.Size, list[int]] = {}
     for index, question in enumerate(questions):
         groups.setdefault(question.frame.shape, []).append(index)

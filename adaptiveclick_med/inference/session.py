@@ -43,6 +43,13 @@ class InteractiveSession:
         threshold: probability above which a pixel belongs to the mask.
         max_clicks: most clicks on one object.
         undo_limit: how many clicks can be undone; each holds two maps of the image's size. ``None``: all.
+        second_look: answer the first click twice, where the object is small. The first answer, to the whole image,
+            tells where the object is; the second, to the crop around it and without a previous mask, is the prediction
+            (:meth:`ZoomIn.choose_second`). The protocol of the paper looks once. Needs ``zoom_in``.
+
+    Raises:
+        ValueError: when an argument is out of range, the network is in training mode, or ``second_look`` comes without
+            ``zoom_in``.
 
     Example:
         >>> import numpy as np
@@ -66,6 +73,7 @@ class InteractiveSession:
         *,
         max_clicks: int = 100,
         undo_limit: int | None = None,
+        second_look: bool = False,
     ) -> None:
         if isinstance(network, ClickModel) and network.training:
             raise ValueError("network must be in evaluation mode; call network.eval() first.")
@@ -73,6 +81,8 @@ class InteractiveSession:
             raise ValueError(f"undo_limit must be at least 0 or None, got {undo_limit}.")
         if not 0.0 < threshold < 1.0:
             raise ValueError(f"threshold must lie between 0 and 1, got {threshold}.")
+        if second_look and not zoom_in:
+            raise ValueError("second_look looks at a crop, so it needs zoom_in, which is False.")
         if crop_size is None:
             crop_size = network.image_size if isinstance(network, ClickModel) else 448
         self.predictor = ClickPredictor(network, flip=flip)
@@ -80,6 +90,7 @@ class InteractiveSession:
         self.zoom_in = zoom_in if isinstance(zoom_in, ZoomIn) else (ZoomIn(self.crop_size) if zoom_in else None)
         self.threshold = threshold
         self.max_clicks = max_clicks
+        self.second_look = second_look
         self._image: Tensor | None = None
         self._state = SessionState(Clicks())
         self._history: deque[SessionState] = deque(maxlen=undo_limit)
@@ -195,10 +206,13 @@ class InteractiveSession:
             ValueError: when the click lies outside the image, is the first and negative although no mask was set, or
                 exceeds ``max_clicks``. The session stays as it was.
         """
-        question = self.ask(Click(row, column, positive))
-        frame = question.frame
-        points = points_tensor([question.moved], dtype=frame.dtype, device=frame.device)
-        return self.answer(question, *self.predictor(frame[:, :3], frame[:, 3:], points))
+        question: Question | None = self.ask(Click(row, column, positive))
+        while question is not None:
+            frame = question.frame
+            points = points_tensor([question.moved], dtype=frame.dtype, device=frame.device)
+            prediction = self.answer(question, *self.predictor(frame[:, :3], frame[:, 3:], points))
+            question = self.ask_again(question)
+        return prediction
 
     def sibling(self, *, keep_image: bool = False) -> InteractiveSession:
         """Return a session with the same network and options, for another object; it has no clicks.
@@ -232,18 +246,38 @@ class InteractiveSession:
                 "There is no positive click: the first click must be on the object, unless a mask was set."
             )
         clicks = Clicks([*old.clicks, click])
-        probability = None if old.probability is None else old.probability[None, None]
-        box, moved = CropBox.whole((height, width)), clicks
+        box = CropBox.whole((height, width))
         if self.zoom_in is not None:
             box = self.zoom_in.choose((height, width), clicks, old.probability, old.box)
+        return self._question(image, clicks, box, old.probability)
+
+    def ask_again(self, answered: Question) -> Question | None:
+        """Prepare the second look at a click; ``None`` where there is none, see ``second_look``.
+
+        Args:
+            answered: the last question, which was answered with :meth:`answer`.
+        """
+        probability = self._state.probability
+        if not (self.second_look and answered.first) or answered.again or self.zoom_in is None or probability is None:
+            return None
+        box = self.zoom_in.choose_second(self.size, answered.clicks, probability)
+        return None if box is None else self._question(self._require_image(), answered.clicks, box, None, again=True)
+
+    def _question(
+        self, image: Tensor, clicks: Clicks, box: CropBox, probability: Tensor | None, *, again: bool = False
+    ) -> Question:
+        """Return what the network is shown: the part of the image in a box, and that of the previous mask if any."""
+        moved, previous = clicks, None if probability is None else probability[None, None]
+        if self.zoom_in is not None:
             image, moved = self.zoom_in.crop(image, box), self.zoom_in.crop_clicks(clicks, box)
-            probability = None if probability is None else self.zoom_in.crop(probability, box)
-        previous = torch.zeros_like(image[:, :1]) if probability is None else probability
-        frame = torch.cat([image, previous], dim=1)
-        return Question(clicks, box, frame, moved)
+            previous = None if previous is None else self.zoom_in.crop(previous, box)
+        frame = torch.cat([image, torch.zeros_like(image[:, :1]) if previous is None else previous], dim=1)
+        return Question(clicks, box, frame, moved, probability is None, again)
 
     def answer(self, question: Question, logits: Tensor, candidates: AdaptiveClickOutput | None) -> Prediction:
-        """Go on with the network's answer to a question of :meth:`ask`.
+        """Go on with the network's answer to a question of :meth:`ask` or :meth:`ask_again`.
+
+        The answer to a second look takes the place of the first, unless it is empty.
 
         Args:
             question: the last one asked.
@@ -252,7 +286,13 @@ class InteractiveSession:
         """
         probability = _to_image(self.zoom_in, logits.sigmoid(), question.box, self.size)[0, 0]
         prediction = self._prediction(probability, candidates, question.box)
-        self._step(SessionState(question.clicks, question.box, probability, prediction))
+        state = SessionState(question.clicks, question.box, probability, prediction)
+        if not question.again:
+            self._step(state)
+        elif self._state.prediction is not None and not prediction.mask.any():
+            return self._state.prediction
+        else:
+            self._state = replace(state, start=self._state.start)
         return prediction
 
     def choose(self, rank: int) -> Prediction:

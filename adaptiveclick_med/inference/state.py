@@ -41,9 +41,13 @@ class Question:
         box: the part of the image that the network sees.
         frame: [1, 4, h, w], that part and the previous mask.
         moved: the clicks in pixels of the frame.
+        first: whether there was no mask before.
+        again: whether the newest click was answered already, and this is the second look at it.
     """
 
     clicks: Clicks
     box: CropBox
     frame: Tensor
     moved: Clicks
+    first: bool
+    again: bool = False

@@ -46,6 +46,7 @@ class VolumeSession:
         max_anisotropy: largest ratio of a slice's pixel sides that is segmented as it is.
         propagation_rule: when a propagation stops.
         cache_bytes: memory for prepared slices, and as much again for known answers.
+        second_look: see :class:`InteractiveSession`; at the first click on a slice that does not show the object yet.
 
     Example:
         >>> from adaptiveclick_med.networks import AdaptiveClick
@@ -69,13 +70,18 @@ class VolumeSession:
         max_anisotropy: float = 1.5,
         propagation_rule: PropagationRule | None = None,
         cache_bytes: int = 256 * 2**20,
+        second_look: bool = False,
     ) -> None:
         if not max_anisotropy >= 1:
             raise ValueError(f"max_anisotropy must be at least 1, got {max_anisotropy}.")
         if undo_limit < 0:
             raise ValueError(f"undo_limit must be at least 0, got {undo_limit}.")
         self._session = InteractiveSession(
-            network, crop_size, zoom_in, flip, threshold, max_clicks=sys.maxsize, undo_limit=1
+            network,
+            *(crop_size, zoom_in, flip, threshold),
+            max_clicks=sys.maxsize,
+            undo_limit=1,
+            second_look=second_look,
         )
         self.max_clicks = max_clicks
         self.propagation_rule = propagation_rule or PropagationRule()

@@ -138,7 +138,9 @@ class DecodedVolumes:
         volume = read_volume(path)
         decoded = time.perf_counter()
         cache = max(MIB, self._options.cache_mb * MIB // 16)
-        session = VolumeSession(loaded.network, max_clicks=self._options.max_clicks, cache_bytes=cache)
+        session = VolumeSession(
+            loaded.network, max_clicks=self._options.max_clicks, cache_bytes=cache, second_look=True
+        )
         session.set_volume(
             volume.array, volume.affine, window=self._options.window, channels=self._options.channels, nan="fill"
         )

@@ -55,7 +55,7 @@ def measure(
     """
     scale = ScaleToUnitRGBd("image", window, channels, intensity=network.intensity)
     samples = Dataset(items, Compose([LoadSampled(), scale]))
-    session = InteractiveSession(network, max_clicks=max_clicks, undo_limit=0)
+    session = InteractiveSession(network, max_clicks=max_clicks, undo_limit=0, second_look=True)
     skipped: list[tuple[str, str]] = []
 
     def runs() -> Iterator[ObjectRun]:

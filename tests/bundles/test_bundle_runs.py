@@ -197,7 +197,7 @@ def test_both_use_the_default_weights(tmp_path: Path, configs: Path, scans: Path
     bundle, out = configs.parent, {"output_dir": str(tmp_path / "masks")}
     (scans / "clicks.json").write_text(json.dumps([{"image": "photo.png", "clicks": [[20, 50, True]]}]))
     run_bundle("run", "inference.json", bundle, dataset_dir=str(scans), **out)
-    session = InteractiveSession(default())
+    session = InteractiveSession(default(), second_look=True)
     session.set_image(np.asarray(Image.open(scans / "photo.png")))
     mask = np.asarray(Image.open(tmp_path / "masks" / "photo.png_mask.png")) > 0
     assert np.mean(mask != session.click(20, 50).mask) < 0.001

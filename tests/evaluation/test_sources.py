@@ -115,6 +115,21 @@ class TestNetwork:
         assert (found.facts["weights"], found.facts["sha256"]) == ("default", digest)
         assert (found.facts["network"], found.label) == ("AdaptiveClick", "folder")
 
+    def test_a_second_look(self, tmp_path: Path, weights: Path) -> None:
+        label = np.zeros((300, 280), np.uint8)
+        label[200:230, 40:75] = 1
+        for folder, values in (("images", 255 * label), ("labels", label)):
+            (tmp_path / folder).mkdir()
+            Image.fromarray(values).save(tmp_path / folder / "a.png")
+        once, twice = (evaluate(tmp_path, second_look=again) for again in (False, True))
+        assert twice.facts["second_look"] is True and "second_look" not in once.facts
+        session = InteractiveSession(default(), second_look=True)
+        expected = evaluate_dataset(open_source("folder", tmp_path), session, max_clicks=2, min_area=20)
+        assert [item.ious for item in twice.objects] == [item.ious for item in expected.objects]
+        assert twice.objects[0].ious != once.objects[0].ious
+        with pytest.raises(ValueError, match="second_look goes with the method network only, got 'fast_marching'"):
+            evaluate(tmp_path, method="fast_marching", second_look=True)
+
     def test_the_default_weights_are_missing(self, picture_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def missing() -> Path:
             raise FileNotFoundError("The default weights are missing")
