@@ -50,7 +50,7 @@ def test_a_click_fills_its_slice_only_on_the_grid_of_the_image(ask: Ask, k: int)
 
 def test_the_answer_is_that_of_a_session_in_python(ask: Ask, server: Server) -> None:
     answer, _ = ask("head", foreground=[[16, 14, 2], [20, 18, 2]], background=[[40, 30, 2]])
-    session = VolumeSession(load_network(server.work_dir / "model" / "model.safetensors"))
+    session = VolumeSession(load_network(server.work_dir / "model" / "model.safetensors"), second_look=True)
     session.set_volume(scan((48, 40, 6)), AFFINE)
     for point, positive in (((16, 14, 2), True), ((40, 30, 2), False), ((20, 18, 2), True)):
         session.click(point, positive, plane=session.acquisition_plane)

@@ -54,7 +54,7 @@ def test_a_server_begins_with_the_default_weights(start_server: Callable[..., Se
     params = {"foreground": [[16, 14, 2]], "background": [], "slice": 2}
     answer = read_volume(server.client(tmp_path / "client").infer("adaptiveclick_2d", "head", params)[0]).array
     volume = read_volume(server.studies / "head.nii.gz")
-    session = VolumeSession(default())
+    session = VolumeSession(default(), second_look=True)
     session.set_volume(volume.array, volume.affine)
     session.click((16, 14, 2))
     np.testing.assert_array_equal(answer > 0, session.mask())
