@@ -155,9 +155,9 @@ class Method:
         run_by = {"exported": network.format} if isinstance(network, ExportedModel) else {}
         if changed and isinstance(network, ClickNetwork):
             network = accelerate(network, **faster)
-        if second_look:
-            changed["second_look"] = True
-        return cls(name, network, {"method": name, "network": kind, **origin, **run_by, **changed}, second_look)
+        looks = {"second_look": True} if second_look else {}
+        facts = {"method": name, "network": kind, **origin, **run_by, **changed, **looks}
+        return cls(name, network, facts, second_look)
 
     def session(self, choice: DataSetChoice) -> Session:
         """Return a session for a data set.

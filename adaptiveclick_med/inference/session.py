@@ -258,7 +258,7 @@ class InteractiveSession:
             answered: the last question, which was answered with :meth:`answer`.
         """
         probability = self._state.probability
-        if not (self.second_look and answered.first) or answered.again or self.zoom_in is None or probability is None:
+        if not (self.second_look and answered.first) or self.zoom_in is None or probability is None:
             return None
         box = self.zoom_in.choose_second(self.size, answered.clicks, probability)
         return None if box is None else self._question(self._require_image(), answered.clicks, box, None, again=True)
@@ -272,7 +272,7 @@ class InteractiveSession:
             image, moved = self.zoom_in.crop(image, box), self.zoom_in.crop_clicks(clicks, box)
             previous = None if previous is None else self.zoom_in.crop(previous, box)
         frame = torch.cat([image, torch.zeros_like(image[:, :1]) if previous is None else previous], dim=1)
-        return Question(clicks, box, frame, moved, probability is None, again)
+        return Question(clicks, box, frame, moved, first=probability is None and not again, again=again)
 
     def answer(self, question: Question, logits: Tensor, candidates: AdaptiveClickOutput | None) -> Prediction:
         """Go on with the network's answer to a question of :meth:`ask` or :meth:`ask_again`.

@@ -41,7 +41,7 @@ class Question:
         box: the part of the image that the network sees.
         frame: [1, 4, h, w], that part and the previous mask.
         moved: the clicks in pixels of the frame.
-        first: whether there was no mask before.
+        first: whether nothing was known of the object before: no mask, and no answer to the newest click.
         again: whether the newest click was answered already, and this is the second look at it.
     """
 
