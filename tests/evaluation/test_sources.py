@@ -115,7 +115,7 @@ class TestNetwork:
         assert (found.facts["weights"], found.facts["sha256"]) == ("default", digest)
         assert (found.facts["network"], found.label) == ("AdaptiveClick", "folder")
 
-    def test_a_second_look(self, tmp_path: Path, weights: Path) -> None:
+    def test_a_second_look(self, tmp_path: Path) -> None:
         label = np.zeros((300, 280), np.uint8)
         label[200:230, 40:75] = 1
         for folder, values in (("images", 255 * label), ("labels", label)):

@@ -8,13 +8,14 @@ import torch
 
 from adaptiveclick_med.clicks import Click
 from adaptiveclick_med.inference import CropBox, InteractiveSession, VolumeSession, ZoomIn, click_together
+from adaptiveclick_med.weights import default
 
 SIZE = (400, 320)
 CENTRE = (300.0, 100.0)
 
 
-def disk(radius: float, size: tuple[int, int] = SIZE) -> np.ndarray:
-    rows, columns = np.ogrid[: size[0], : size[1]]
+def disk(radius: float) -> np.ndarray:
+    rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
     return np.hypot(rows - CENTRE[0], columns - CENTRE[1]) <= radius
 
 
@@ -89,9 +90,10 @@ def test_a_quarter_of_the_image_is_the_limit():
     zoom = ZoomIn(64, expansion=0.99)  # 198 x 158.4, both ends counted
     box = zoom.choose(SIZE, [], probability, None)
     share = box.height * box.width / (400 * 320)
+    assert 0.24 < share < 0.25
     assert zoom.choose_second(SIZE, [], probability, largest=share) == box
     assert zoom.choose_second(SIZE, [], probability, largest=share - 1e-6) is None
-    assert zoom.choose_second(SIZE, [], probability) == (box if share <= 0.25 else None)
+    assert zoom.choose_second(SIZE, [], probability) == box
     assert ZoomIn(64).choose_second(SIZE, [], torch.zeros(SIZE)) is None
 
 
@@ -126,25 +128,27 @@ def test_it_needs_zoom_in(bright):
         VolumeSession(bright, zoom_in=False, second_look=True)
 
 
-def test_the_real_network_alone_and_together(network):
-    image = np.random.RandomState(0).randint(0, 256, (300, 260, 3)).astype(np.uint8)
-    places = [(40, 50), (200, 130), (290, 255)]
-    base = InteractiveSession(network, zoom_in=ZoomIn(64, threshold=0.0), second_look=True)
-    # every pixel is above this threshold, so there is no smaller crop
-    base.set_image(image)
-    whole = base.sibling(keep_image=True)
-    whole.click(40, 50)
-    assert whole.state.box == CropBox.whole((300, 260))
-
-    threshold = float(np.quantile(whole.prediction.probability, 0.999))
-    base.zoom_in = ZoomIn(64, threshold=threshold)
-    alone = [base.sibling(keep_image=True) for _ in places]
-    together = [base.sibling(keep_image=True) for _ in places]
+def test_the_default_network_alone_and_together():
+    places = [(70, 60), (300, 100), (200, 240)]
+    rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
+    radii = (18, 25, 90)  # the third is too large for a second look
+    targets = [np.hypot(rows - row, columns - column) <= r for (row, column), r in zip(places, radii, strict=True)]
+    noise = np.random.RandomState(0).normal(0, 8, SIZE)
+    images = [np.clip(np.where(target, 190, 60) + noise, 0, 255).astype(np.uint8) for target in targets]
+    base = InteractiveSession(default(), second_look=True)
+    alone, together = [base.sibling() for _ in places], [base.sibling() for _ in places]
+    for image, *sessions in zip(images, alone, together, strict=True):
+        for session in sessions:
+            session.set_image(image)
     expected = [session.click(*place) for session, place in zip(alone, places, strict=True)]
     found = click_together(together, [Click(*place) for place in places])
-    for one, two, a, b in zip(expected, found, alone, together, strict=True):
+    for one, two, session in zip(expected, found, together, strict=True):
         np.testing.assert_allclose(one.probability, two.probability, atol=2e-5)
-        assert a.state.box == b.state.box and b.prediction is two and len(b.clicks) == 1
+        assert session.prediction is two and len(session.clicks) == 1
+    boxes = [session.state.box for session in together]
+    assert boxes == [session.state.box for session in alone]
+    assert [box == CropBox.whole(SIZE) for box in boxes] == [False, False, True]
+    assert min(iou(two.mask, target) for two, target in zip(found[:2], targets[:2], strict=True)) > 0.9
 
 
 def test_in_a_volume(bright):
