@@ -120,8 +120,11 @@ def tilted(store, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture(scope="session")
-def server(orthanc: Program, upright: Study, weights: Path, tmp_path_factory: pytest.TempPathFactory):
-    """Our server on the studies of the PACS; at the end it must have left nothing in the folder for temporary files."""
+def server(orthanc: Program, upright: Study, tilted: Study, weights: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Our server on the studies of the PACS; at the end it must have left nothing in the folder for temporary files.
+
+    Both studies are stored before it starts: it believes its list of the PACS for half a minute.
+    """
     folder = tmp_path_factory.mktemp("server")
     program = start_server(f"{orthanc.url}/dicom-web", folder, weights, LABELS)
     yield program
