@@ -14,9 +14,9 @@ SIZE = (400, 320)
 CENTRE = (300.0, 100.0)
 
 
-def disk(radius: float) -> np.ndarray:
+def disk(radius: float, centre: tuple[float, float] = CENTRE) -> np.ndarray:
     rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
-    return np.hypot(rows - CENTRE[0], columns - CENTRE[1]) <= radius
+    return np.hypot(rows - centre[0], columns - centre[1]) <= radius
 
 
 def make(network, mask: np.ndarray, **options) -> InteractiveSession:
@@ -130,9 +130,8 @@ def test_it_needs_zoom_in(bright):
 
 def test_the_default_network_alone_and_together():
     places = [(70, 60), (300, 100), (200, 240)]
-    rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
     radii = (18, 25, 90)  # the third is too large for a second look
-    targets = [np.hypot(rows - row, columns - column) <= r for (row, column), r in zip(places, radii, strict=True)]
+    targets = [disk(radius, place) for radius, place in zip(radii, places, strict=True)]
     noise = np.random.RandomState(0).normal(0, 8, SIZE)
     images = [np.clip(np.where(target, 190, 60) + noise, 0, 255).astype(np.uint8) for target in targets]
     base = InteractiveSession(default(), second_look=True)

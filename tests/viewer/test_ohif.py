@@ -41,14 +41,14 @@ def place(study, voxel) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def ohif(browser, server, upright, tilted) -> Iterator[OhifPage]:
+def ohif(browser, server, upright) -> Iterator[OhifPage]:
     page = opened(browser, server, upright)
     yield page
     page.page.close()
 
 
 @pytest.fixture(scope="module")
-def ohif_tilted(browser, server, upright, tilted) -> Iterator[OhifPage]:
+def ohif_tilted(browser, server, tilted) -> Iterator[OhifPage]:
     page = opened(browser, server, tilted)
     yield page
     page.page.close()
